@@ -1,0 +1,1 @@
+"""brainloom: personalised whole-brain models for cohorts."""
