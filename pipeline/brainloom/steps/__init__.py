@@ -1,0 +1,1 @@
+"""One module a workflow step, run as ``python -m brainloom.steps.<step>``: datasets in, datasets out."""
