@@ -1,0 +1,97 @@
+"""The features of BOLD: one function for recordings and for simulations, so that both meet in the same pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from brainloom.analysis.clean import bandpass, clean, detrend_only, remove_global_signal, zscore
+from brainloom.analysis.dof import effective_dof
+from brainloom.analysis.fc import average_correlations, functional_connectivity, lagged_correlation
+from brainloom.analysis.fcd import fcd_segments, window_frames
+from brainloom.analysis.spectra import welch_psd
+from brainloom.analysis.synchrony import metastability
+
+
+def relative_variance(x: np.ndarray, tr: float, signal_config: Mapping[str, Any]) -> np.ndarray:
+    """Variance of the band-passed series of one segment, divided by its mean over regions.
+
+    Parameters
+    ----------
+    x : (time, region) array
+    tr : float
+        Repetition time in s.
+    signal_config : mapping
+        Section `signal` of the configuration.
+
+    Returns
+    -------
+    (region,) float64 array with mean 1 (zeros when nothing varies).
+    """
+    filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])
+    if signal_config["global_signal_regression"]:
+        filtered = remove_global_signal(filtered)
+    variance = filtered.var(axis=0)
+    mean = variance.mean()
+    return variance / mean if mean > 0 else variance
+
+
+def features(
+    segments: np.ndarray | Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Clean every segment on its own and compute its features; average over segments, weighted by frames.
+
+    Correlations are averaged in Fisher z, variances and spectra as they are; windows of FCD never cross segments.
+
+    Parameters
+    ----------
+    segments : (time, region) array or sequence of them
+        Raw series.
+    tr : float
+        Repetition time in s.
+    signal_config : mapping
+        Section `signal` of the configuration: `band` (Hz), `filter_order`, `global_signal_regression`,
+        `fcd_window`, `fcd_step` (s), `psd_window` (frames).
+
+    Returns
+    -------
+    dict with
+
+    - ``fc``, ``lag1`` : (region, region); lag1[i, j] = corr(x_i(t + 1), x_j(t))
+    - ``fcd`` : (window, window_to), NaN between windows of different segments
+    - ``psd`` : (region, frequency), 1/Hz, of the detrended, unfiltered, z-scored series
+    - ``frequency`` : (frequency,), Hz
+    - ``variance`` : (region,), of the band-passed series, relative to the mean over regions
+    - ``metastability`` : float, standard deviation of the order parameter of phases at 0.04-0.07 Hz
+    - ``n_frames`` : int
+    - ``effective_dof`` : float (Bartlett), summed over segments
+    """
+    parts = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
+    parts = [np.asarray(part, dtype=np.float64) for part in parts]
+    frames = [len(part) for part in parts]
+    cleaned = [
+        clean(
+            part,
+            tr,
+            band=signal_config["band"],
+            order=signal_config["filter_order"],
+            global_signal_regression=signal_config["global_signal_regression"],
+        )
+        for part in parts
+    ]
+    window, step = (window_frames(signal_config[key], tr) for key in ("fcd_window", "fcd_step"))
+    spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
+    variance = [relative_variance(part, tr, signal_config) for part in parts]
+    return {
+        "fc": average_correlations([functional_connectivity(x) for x in cleaned], frames),
+        "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
+        "fcd": fcd_segments(cleaned, window, step),
+        "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),
+        "frequency": spectra[0][0],
+        "variance": np.average(variance, axis=0, weights=frames),
+        "metastability": float(np.average([metastability(part, tr) for part in parts], weights=frames)),
+        "n_frames": sum(frames),
+        "effective_dof": float(sum(effective_dof(x) for x in cleaned)),
+    }
