@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from functools import lru_cache
-from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 _CODE_SUFFIXES = {".py", ".pyc", ".pyi", ".so"}
@@ -67,10 +67,10 @@ def modules_behind(module: str, *, root: Path | None = None) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _find(package: str) -> Path:
-    spec = PathFinder.find_spec(package)
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"No package named {package!r}", name=package)
-    return Path(list(spec.submodule_search_locations)[0])
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _closure(module: str, folder: Path) -> dict[str, Path]:

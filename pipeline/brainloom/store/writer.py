@@ -137,7 +137,7 @@ def _plain_dataset(ds: xr.Dataset, where: str) -> xr.Dataset:
     return xr.Dataset(
         {name: v for name, v in out.items() if name not in coords},
         coords={name: out[name] for name in sorted(coords)},
-        attrs=plain_attrs({k: v for k, v in ds.attrs.items()}, where),
+        attrs=plain_attrs(dict(ds.attrs), where),
     )
 
 
