@@ -23,7 +23,7 @@ def _as_segment(x: np.ndarray) -> np.ndarray:
 
 
 def detrend_only(x: np.ndarray) -> np.ndarray:
-    """Remove the mean and the linear trend of every region.
+    """Remove the mean and the linear trend of every region; what has no other variance becomes zeros.
 
     Parameters
     ----------
@@ -33,7 +33,11 @@ def detrend_only(x: np.ndarray) -> np.ndarray:
     -------
     (time, region) float64 array in the units of `x`.
     """
-    return signal.detrend(_as_segment(x), axis=0, type="linear")
+    x = _as_segment(x)
+    residual = signal.detrend(x, axis=0, type="linear")
+    # Rounding noise of a constant region would otherwise be filtered and scaled up to a signal.
+    constant = residual.std(axis=0) <= _CONSTANT * np.abs(x).max(axis=0)
+    return np.where(constant, 0.0, residual)
 
 
 def _sections(tr: float, band: Sequence[float], order: int) -> np.ndarray:
