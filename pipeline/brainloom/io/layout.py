@@ -6,7 +6,9 @@ Light to import: the Snakefile uses it while it is parsed.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from brainloom.core.errors import DataError
 from brainloom.io.tables import read_cells
@@ -79,6 +81,15 @@ def read_participants(root: str | Path) -> list[tuple[int, str]]:
         If the table has no column ``participant_id`` or a label that is not letters and digits.
     """
     path = Path(root) / "participants.tsv"
+    try:
+        stat = path.stat()
+    except OSError:
+        return list(_participants(path, 0, 0))
+    return list(_participants(path, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=8)  # every subject of a large cohort asks for it
+def _participants(path: Path, _changed: int, _size: int) -> tuple[tuple[int, str], ...]:
     header, *rows = read_cells(path)
     if "participant_id" not in header:
         raise DataError(
@@ -94,7 +105,7 @@ def read_participants(root: str | Path) -> list[tuple[int, str]]:
                 "it must be sub- and then letters and digits only"
             )
         found.append((line, label))
-    return found
+    return tuple(found)
 
 
 def list_subjects(root: str | Path) -> list[str]:
@@ -165,9 +176,7 @@ def _refuse_versions(found: list[Path], subject: str, what: str, *, many: bool) 
         seen[key] = path
 
 
-def subject_files(
-    root: str | Path, subject: str | int, atlas: str, task: str
-) -> dict[str, Path | list[Path]]:
+def subject_files(root: str | Path, subject: str | int, atlas: str, task: str) -> dict[str, Any]:
     """Input files of one subject, in its folder or in its session folders.
 
     Parameters
@@ -189,23 +198,26 @@ def subject_files(
     DataError
         If two files claim to be the same run or connectome.
     """
-    label = subject_label(subject)
-    files: dict[str, Path | list[Path]] = {"atlas": atlas_path(root, atlas)}
+    files = _tables(root, subject_label(subject), atlas, task)
+    files["bold_json"] = list(dict.fromkeys(path for run in files["bold"] for path in sidecars(root, run)))
+    return files
+
+
+def _tables(root: str | Path, label: str, atlas: str, task: str) -> dict[str, Any]:
+    files: dict[str, Any] = {"atlas": atlas_path(root, atlas)}
     for measure in ("weight", "length"):
         found = _find(root, label, "dwi", {"atlas": atlas, "meas": measure, "suffix": "relmat"})
         _refuse_versions(found, label, f"connectome ({measure})", many=False)
         files[measure] = found[0] if found else relmat_path(root, label, atlas=atlas, measure=measure)
     runs = _find(root, label, "func", {"atlas": atlas, "task": task, "suffix": "timeseries"})
     _refuse_versions(runs, label, "run", many=True)
-    runs = runs or [timeseries_path(root, label, task=task, atlas=atlas)]
-    files["bold"] = runs
-    files["bold_json"] = list(dict.fromkeys(path for run in runs for path in sidecars(root, run)))
+    files["bold"] = runs or [timeseries_path(root, label, task=task, atlas=atlas)]
     return files
 
 
 def missing_files(root: str | Path, subject: str | int, atlas: str, task: str) -> list[Path]:
     """Tables of one subject that do not exist, each as the path where it is expected."""
-    files = subject_files(root, subject, atlas, task)
+    files = _tables(root, subject_label(subject), atlas, task)
     wanted = [files["atlas"], files["weight"], files["length"], *files["bold"]]
     return [path for path in wanted if not path.is_file()]
 
@@ -217,6 +229,9 @@ def input_problem(root: str | Path, subject: str | int, atlas: str, task: str) -
         listed_twice = duplicate_subjects(root).get(label)
         if listed_twice:
             return listed_twice
+        participants = Path(root) / "participants.tsv"
+        if participants.exists() and label not in list_subjects(root):
+            return f"{participants}: sub-{label} is not in this table; add its line, or correct subjects in the configuration"
         missing = missing_files(root, label, atlas, task)
     except DataError as error:
         return str(error)

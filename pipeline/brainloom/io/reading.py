@@ -12,7 +12,7 @@ from brainloom.core.errors import DataError
 from brainloom.io.layout import sidecars
 from brainloom.io.tables import is_number, read_cells, read_json, to_numbers, who
 
-LONGEST_REPETITION_TIME = 30.0
+LONGEST_REPETITION_TIME = 20.0
 
 
 class Atlas(NamedTuple):
@@ -55,7 +55,7 @@ def read_atlas(path: str | Path) -> Atlas:
     _refuse_repeated(index, path, "column index")
     hemisphere = [_hemisphere(cell, path, line) for line, cell in enumerate(column.get("hemisphere", []), 2)]
     axes = [column.get(axis, ["n/a"] * len(labels)) for axis in "xyz"]
-    coordinates = to_numbers([list(row) for row in zip(*axes)], path, list("xyz"), first_line=2)
+    coordinates = to_numbers([list(row) for row in zip(*axes, strict=True)], path, list("xyz"), first_line=2)
     homotope = None
     if "homotope" in column:
         homotope = _homotope_column(column["homotope"], labels, index, path)
@@ -216,17 +216,25 @@ def read_sidecar(root: str | Path, path: str | Path) -> tuple[dict, dict[str, Pa
     return content, origin
 
 
-def read_repetition_time(root: str | Path, path: str | Path) -> float:
+def read_repetition_time(root: str | Path, path: str | Path, *, default: float | None = None) -> float:
     """Seconds between two frames: ``RepetitionTime``, else one over ``SamplingFrequency``, of the sidecars of a run.
+
+    Parameters
+    ----------
+    root : folder of the cohort.
+    path : table of the run.
+    default : s, returned if no sidecar has it.
 
     Raises
     ------
     DataError
-        If no sidecar has it, or it is not a plausible number of seconds.
+        If no sidecar has it and there is no default, or it is not a plausible number of seconds.
     """
     content, origin = read_sidecar(root, path)
     key = "RepetitionTime" if "RepetitionTime" in content else "SamplingFrequency"
     if key not in content:
+        if default is not None:
+            return float(default)
         sidecar = Path(path).with_suffix(".json")
         raise DataError(
             f"{sidecar}: {who(path)}RepetitionTime is missing; add it in seconds, or set signal.tr in the configuration"

@@ -94,7 +94,7 @@ def to_numbers(rows: list[list[str]], path: str | Path, columns: list[str], *, f
         return np.array(clean, dtype=object).reshape(len(rows), len(columns)).astype(float)
     except ValueError:
         for line, row in enumerate(clean, first_line):
-            for name, cell in zip(columns, row):
+            for name, cell in zip(columns, row, strict=True):
                 if not is_number(cell):
                     raise DataError(
                         f"{path}: {who(path)}line {line}, column {name} is {cell!r}; "
