@@ -96,16 +96,21 @@ def encode(ds: xr.Dataset, where: str) -> dict[str, bytes]:
     }
     plain.attrs = dict(sorted(attrs.items()))
     raw: dict[str, Buffer] = {}
-    plain.to_zarr(
-        MemoryStore(raw),
-        mode="w",
-        zarr_format=3,
-        consolidated=False,
-        encoding={str(name): _encoding(v) for name, v in plain.variables.items()},
-        write_empty_chunks=True,  # so that a chunk that is not there is always damage
-    )
-    members = {key: raw[key].to_bytes() for key in sorted(raw)}
-    decode(members, where)
+    try:
+        plain.to_zarr(
+            MemoryStore(raw),
+            mode="w",
+            zarr_format=3,
+            consolidated=False,
+            encoding={str(name): _encoding(v) for name, v in plain.variables.items()},
+            write_empty_chunks=True,  # so that a chunk that is not there is always damage
+        )
+        members = {key: raw[key].to_bytes() for key in sorted(raw)}
+        decode(members, where)
+    except (StoreError, TypeError, ValueError) as err:
+        raise StoreError(
+            f"{where}: the dataset would not come back as it is ({err}); nothing was written"
+        ) from err
     return members
 
 
