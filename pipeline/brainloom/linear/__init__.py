@@ -1,0 +1,1 @@
+"""Linear-noise theory of networks: fixed points, Jacobians, stationary moments and spectra."""

@@ -1,0 +1,107 @@
+"""Fixed points and Jacobians of models and networks, by automatic differentiation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from brainloom.models.base import Arrays, NeuralMass
+from brainloom.network import Structure, field
+
+
+def fixed_point(
+    structure: Structure, params: Arrays, guess: Arrays, *, n_iterations: int = 30
+) -> tuple[Arrays, jax.Array]:
+    """
+    Fixed point of a network near a guess, by Newton's method.
+
+    Parameters
+    ----------
+    structure : Structure
+    params, guess : dict of arrays (region,)
+    n_iterations : int
+
+    Returns
+    -------
+    state : dict of arrays
+    residual : scalar
+        Largest |derivative| there; not small if no fixed point was found.
+    """
+    names = structure.model.state_names()
+    n_regions = guess[names[0]].shape[0]
+
+    def rhs(flat: jax.Array) -> jax.Array:
+        state = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
+        out = field(structure, params, state, {}, 0.0)
+        return jnp.concatenate([out[name] for name in names])
+
+    def newton(_: int, flat: jax.Array) -> jax.Array:
+        return flat - jnp.linalg.solve(jax.jacfwd(rhs)(flat), rhs(flat))
+
+    flat = jax.lax.fori_loop(0, n_iterations, newton, jnp.concatenate([guess[name] for name in names]))
+    state = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
+    return state, jnp.max(jnp.abs(rhs(flat)))
+
+
+def network_jacobian(structure: Structure, params: Arrays, state: Arrays) -> jax.Array:
+    """
+    Full Jacobian of a network at a state.
+
+    Returns
+    -------
+    (state * region, state * region) array, 1/time; blocks in the model's state order.
+    """
+    names = structure.model.state_names()
+    n_regions = state[names[0]].shape[0]
+
+    def rhs(flat: jax.Array) -> jax.Array:
+        values = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
+        out = field(structure, params, values, {}, 0.0)
+        return jnp.concatenate([out[name] for name in names])
+
+    return jax.jacfwd(rhs)(jnp.concatenate([state[name] for name in names]))
+
+
+def local_jacobian(model: type[NeuralMass], params: Arrays, state: Arrays) -> jax.Array:
+    """
+    Jacobian of the uncoupled regions at a state, one small matrix a region.
+
+    Returns
+    -------
+    (state, state, region) array, 1/time: ``[k, l]`` is the derivative of equation k in state l.
+    """
+    names = model.state_names()
+    columns = []
+    for name in names:
+
+        def own(value: jax.Array, name: str = name) -> Arrays:
+            return model.rhs(params, state | {name: value}, {}, 0.0)
+
+        _, tangent = jax.jvp(own, (state[name],), (jnp.ones_like(state[name]),))
+        columns.append(jnp.stack([tangent[row] for row in names]))
+    return jnp.stack(columns, axis=1)
+
+
+def rotating_rate(local: jax.Array) -> jax.Array:
+    """
+    Complex rate ``alpha + i omega`` of regions whose local Jacobian is a rotation and a scaling.
+
+    A (2, 2, region) Jacobian ``[[alpha, -omega], [omega, alpha]]`` acts on z = x + i y as multiplication by
+    ``alpha + i omega``, which halves the size of every matrix of the network. A (1, 1, region) Jacobian is
+    its own real rate.
+
+    Raises
+    ------
+    ValueError
+        The model has neither one nor two states.
+    """
+    if local.shape[0] == 1:
+        return local[0, 0]
+    if local.shape[0] != 2:
+        raise ValueError(f"a model with {local.shape[0]} states has no complex form; use network_jacobian")
+    return 0.5 * (local[0, 0] + local[1, 1]) + 0.5j * (local[1, 0] - local[0, 1])
+
+
+def stability_margin(jacobian: jax.Array) -> jax.Array:
+    """Distance of the rightmost eigenvalue from the imaginary axis, 1/time; positive if stable."""
+    return -jnp.max(jnp.real(jnp.linalg.eigvals(jacobian)))

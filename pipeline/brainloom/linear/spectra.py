@@ -1,0 +1,69 @@
+"""Cross-spectra and band-limited covariances of any linear network, by its resolvent."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_spectrum(jacobian: jax.Array, noise: jax.Array, frequency: jax.Array) -> jax.Array:
+    """
+    Cross-spectral density ``S(f) = R Q R^H`` with ``R = (i 2 pi f - J)^-1``.
+
+    Parameters
+    ----------
+    jacobian : (n, n) array, real or complex
+        1/s.
+    noise : (n, n) array
+        Covariance rate of the white noise, state^2/s.
+    frequency : (f,) array
+        Hz, of either sign. For a complex (rotating) network the two signs differ.
+
+    Returns
+    -------
+    (f, n, n) complex array
+        Two-sided density, state^2/Hz: its integral over all frequencies is the covariance.
+    """
+    n = jacobian.shape[0]
+    complex_type = jnp.result_type(jacobian, jnp.complex64)
+    shift = 2j * jnp.pi * jnp.asarray(frequency)[:, None, None] * jnp.eye(n)
+    resolvent = jnp.linalg.inv((shift - jacobian).astype(complex_type))
+    return resolvent @ noise.astype(complex_type) @ jnp.conj(jnp.swapaxes(resolvent, -1, -2))
+
+
+def real_part_spectrum(jacobian: jax.Array, noise: jax.Array, frequency: jax.Array) -> jax.Array:
+    """
+    Cross-spectral density of ``x = Re z`` for a rotating network with circular noise.
+
+    With ``E[z z^T] = 0``: ``S_x(f) = (S_z(f) + conj(S_z(-f))) / 4``. A real network is its own real part.
+
+    Parameters and returns as in `cross_spectrum`; `frequency` non-negative.
+    """
+    if not jnp.iscomplexobj(jacobian):
+        return cross_spectrum(jacobian, noise, frequency)
+    both = cross_spectrum(jacobian, noise, jnp.concatenate([frequency, -frequency]))
+    positive, negative = jnp.split(both, 2)
+    return 0.25 * (positive + jnp.conj(negative))
+
+
+def lagged_band_covariance(
+    spectrum: jax.Array, frequency: jax.Array, weight: jax.Array, lag: float
+) -> jax.Array:
+    """
+    Covariance at a lag, seen through a filter: ``C_ij(lag) = <x_i(t + lag) x_j(t)>``.
+
+    Parameters
+    ----------
+    spectrum : (f, n, n) complex array
+        From `real_part_spectrum` at the nodes of the quadrature.
+    frequency, weight : (f,) arrays
+        Nodes, and twice their quadrature weight times the filter's power gain.
+    lag : float
+        Seconds.
+
+    Returns
+    -------
+    (n, n) real array
+    """
+    phase = jnp.exp(2j * jnp.pi * frequency * lag) * weight
+    return jnp.real(jnp.einsum("f,fij->ij", phase, spectrum))

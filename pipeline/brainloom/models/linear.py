@@ -1,0 +1,42 @@
+"""Linear node: with diffusive coupling and white noise, the multivariate Ornstein-Uhlenbeck process."""
+
+from __future__ import annotations
+
+import jax
+
+from brainloom.models.base import Arrays, NeuralMass, Parameter, Port, State, port
+
+
+class LinearStep(NeuralMass):
+    """
+    Linear relaxation ``x' = gamma x + current``.
+
+    With white noise of amplitude sigma the stationary variance is ``sigma^2 / (2 |gamma|)``.
+
+    Parameters
+    ----------
+    in_size : int
+        Number of regions.
+    gamma : float, (region,) array or Param
+        Rate, negative, 1/time.
+    init_x, noise_x, method
+        See `NeuralMass`.
+
+    Notes
+    -----
+    Port ``current`` (1/time). Observables: ``source``, ``bold`` and ``eeg`` are x.
+
+    References
+    ----------
+    Sanz-Leon et al. 2015, NeuroImage 111:385.
+    """
+
+    STATES = (State("x", 1.0),)
+    PARAMETERS = (Parameter("gamma", -0.1, (-10.0, -1e-3), "1/time", "relaxation rate"),)
+    PORTS = (Port("current", "1/time", "x"),)
+    OBSERVABLES = {name: lambda params, state: state["x"] for name in ("source", "x", "bold", "eeg")}
+
+    @staticmethod
+    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+        """See `NeuralMass.rhs`."""
+        return {"x": params["gamma"] * state["x"] + port(inputs, "current")}
