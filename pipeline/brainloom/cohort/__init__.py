@@ -1,0 +1,1 @@
+"""A study as the workflow sees it: which subjects, in which jobs, read and written where."""

@@ -1,0 +1,102 @@
+# What concerns the cohort as a whole: its index before any compute, the group tables and the report after it.
+
+
+# A checkpoint, because the jobs that wait for it must not depend on its content: see workflow/rules/subjects.smk.
+checkpoint index_cohort:
+    message:
+        "Check every input of the cohort"
+    input:
+        inputs(plan, plan.subjects),
+    output:
+        study_file("index.tsv"),
+    params:
+        settings=SETTINGS["index_cohort"],
+        code=CODE["index_cohort"],
+        excluded=plan.excluded,
+        folder=config["input"]["path"],
+    log:
+        layout.log_file(STUDY, "index_cohort"),
+    benchmark:
+        layout.benchmark_file(STUDY, "index_cohort")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=20,
+    shell:
+        "python -m brainloom.steps.index_cohort --input {params.folder:q} --output {output:q}"
+        " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
+
+
+rule group:
+    message:
+        "Compare subjects and collect the tables"
+    input:
+        index=study_file("index.tsv"),
+        connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
+        signal=layout.datasets(STUDY, plan.subjects, "signal"),
+        fit=layout.datasets(STUDY, plan.subjects, "fit"),
+        posterior=layout.datasets(STUDY, plan.subjects, "posterior"),
+        simulation=layout.datasets(STUDY, plan.subjects, "simulation"),
+        metrics=layout.datasets(STUDY, plan.subjects, "metrics"),
+    output:
+        group=study_file("group.zarr.zip"),
+        metrics=report(study_file("metrics.tsv"), caption="../report/metrics.rst", category="Tables"),
+        parameters=report(study_file("parameters.tsv"), caption="../report/parameters.rst", category="Tables"),
+        cohort=report(study_file("cohort.tsv"), caption="../report/cohort.rst", category="Tables"),
+    params:
+        settings=SETTINGS["group"],
+        code=CODE["group"],
+        tables=study_file(""),
+    log:
+        layout.log_file(STUDY, "group"),
+    benchmark:
+        layout.benchmark_file(STUDY, "group")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m brainloom.steps.group --index {input.index:q} --connectome {input.connectome:q}"
+        " --signal {input.signal:q} --fit {input.fit:q} --posterior {input.posterior:q}"
+        " --simulation {input.simulation:q} --metrics {input.metrics:q}"
+        " --output {output.group:q} --tables {params.tables:q}"
+        " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
+
+
+rule report:
+    message:
+        "Write the report"
+    input:
+        group=rules.group.output.group,
+        tables=[rules.group.output.metrics, rules.group.output.parameters, rules.group.output.cohort],
+        connectome=rules.group.input.connectome,
+        signal=rules.group.input.signal,
+        fit=rules.group.input.fit,
+        posterior=rules.group.input.posterior,
+        simulation=rules.group.input.simulation,
+        metrics=rules.group.input.metrics,
+        truth=truth_file(config),
+    output:
+        page=report(study_file("report.html"), caption="../report/report.rst", category="Cohort report"),
+        provenance=report(study_file("provenance.json"), caption="../report/provenance.rst", category="Provenance"),
+    params:
+        settings=SETTINGS["report"],
+        code=CODE["report"],
+        tables=study_file(""),
+        benchmarks=study_file("benchmarks"),
+        truth=shlex.join(f"--truth={path}" for path in truth_file(config)),
+    log:
+        layout.log_file(STUDY, "report"),
+    benchmark:
+        layout.benchmark_file(STUDY, "report")
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    shell:
+        "python -m brainloom.steps.report --group {input.group:q} --tables {params.tables:q}"
+        " --connectome {input.connectome:q} --signal {input.signal:q} --fit {input.fit:q}"
+        " --posterior {input.posterior:q} --simulation {input.simulation:q} --metrics {input.metrics:q}"
+        " --benchmarks {params.benchmarks:q} {params.truth}"
+        " --output {output.page:q} --provenance {output.provenance:q}"
+        " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
