@@ -34,6 +34,7 @@ def identification(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     matrix : (subject, subject_to) array from `fingerprint_matrix`
+        A subject with NaN is not identified and competes with nobody.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def identification(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ``matrix[s, s] > matrix[s, t]`` for all other t: the subject's prediction fits its own held-out FC best.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
-    others = np.where(np.eye(len(matrix), dtype=bool), -np.inf, matrix)
+    others = np.where(np.eye(len(matrix), dtype=bool) | np.isnan(matrix), -np.inf, matrix)
     own = np.diag(matrix)
     return own > others.max(axis=0), own > others.max(axis=1)
 

@@ -1,0 +1,320 @@
+"""What reads all subjects: cohort scores and comparisons, and the tables of the study."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainloom.core.errors import StoreError
+from brainloom.core.provenance import provenance_attrs
+from brainloom.core.runtime import device_kind
+from brainloom.steps._common import KIND_OF_LIST, guarded, parse, read_kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from brainloom.analysis.cohort_scores import SubjectFC
+
+LISTS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+PARAMETER_COLUMNS = (
+    "subject", "model", "parameter", "region", "estimate", "lower", "upper", "unit", "identified",
+)  # fmt: skip
+COHORT_COLUMNS = ("subject", "included", "reason")
+
+
+@dataclass
+class Cohort:
+    """Collected from the datasets of all subjects, one after the other, so that memory holds matrices only."""
+
+    subjects: list[SubjectFC] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
+    metrics: list[pd.DataFrame] = field(default_factory=list)
+    parameters: list[tuple] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def read_index(path: Path) -> list[tuple[str, str, str]]:
+    """
+    Read the table of `brainloom.steps.index_cohort`.
+
+    Returns
+    -------
+    list of (str, str, str)
+        Label, ``yes`` or ``no``, reason.
+
+    Raises
+    ------
+    StoreError
+        The table is missing or has other columns.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: file not found; run the step index_cohort first")
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if tuple(header.split("\t")) != COHORT_COLUMNS:
+        raise StoreError(f"{path}: columns are {header!r}; they must be {', '.join(COHORT_COLUMNS)}")
+    rows = [[*line.split("\t"), "", ""][:3] for line in lines if line.strip()]
+    return [(subject, included, reason) for subject, included, reason in rows]
+
+
+def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
+    """
+    Keep of one subject what the cohort scores need.
+
+    Parameters
+    ----------
+    subject : str
+        Label.
+    inputs : dict of str to xarray.Dataset
+        ``signal, fit, simulation``.
+    """
+    import numpy as np
+
+    from brainloom.analysis.cohort_scores import SubjectFC
+    from brainloom.analysis.subject_scores import mean_simulated_fc
+
+    signal = inputs["signal"]
+
+    def of(split: str) -> np.ndarray:
+        return signal["fc"].sel(split=split).values.astype(np.float64)
+
+    return SubjectFC(
+        subject=subject,
+        train=of("train"),
+        test=of("test"),
+        early=signal["fc_early"].values.astype(np.float64),
+        validation=of("validation"),
+        predictions={
+            "model_analytic": inputs["fit"]["fc_model"].sel(predictor="model").values.astype(np.float64),
+            "model_simulated": mean_simulated_fc(inputs["simulation"]),
+            "ceiling": of("train"),
+        },
+        n_frames=(
+            float(signal["n_frames"].sel(split="train")),
+            float(signal["n_frames"].sel(split="test")),
+        ),
+        dof=(float(signal["effective_dof_early"]), float(signal["effective_dof"].sel(split="train"))),
+    )
+
+
+def parameter_rows(subject: str, model: str, fit: xr.Dataset, posterior: xr.Dataset) -> list[tuple]:
+    """
+    Rows of parameters.tsv of one subject.
+
+    Parameters
+    ----------
+    subject, model : str
+        Label, and name of the model.
+    fit, posterior : xarray.Dataset
+        Scope and unit of each parameter come from the fit, the rest from the posterior.
+
+    Returns
+    -------
+    list of tuple
+        In the order of `PARAMETER_COLUMNS`; one row with region ``global`` for a global parameter.
+    """
+    rows = []
+    scope = dict(zip(fit["parameter"].values.astype(str), fit["scope"].values.astype(str), strict=True))
+    unit = dict(zip(fit["parameter"].values.astype(str), fit["unit"].values.astype(str), strict=True))
+    regions = posterior["region"].values.astype(str)
+    for name in posterior["parameter"].values.astype(str):
+        chosen = posterior.sel(parameter=name)
+        columns = [chosen[key].values for key in ("estimate", "lower", "upper", "identified")]
+        places = ["global"] if scope[name] == "global" else regions
+        for region, estimate, lower, upper, identified in zip(places, *columns, strict=False):
+            numbers = (_text(estimate), _text(lower), _text(upper))
+            rows.append((subject, model, str(name), str(region), *numbers, unit[name], str(identified)))
+    return rows
+
+
+def collect(args: argparse.Namespace) -> Cohort:
+    """
+    Read the datasets of all subjects.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Lists of files, one a subject, in the same order.
+
+    Raises
+    ------
+    StoreError
+        A file is damaged, belongs to another subject, or has other regions than the first subject.
+    """
+    from brainloom.analysis.metric_rows import averaged_rows
+    from brainloom.store import is_failed
+
+    cohort = Cohort()
+    model = args.params["model"]["name"]
+    for index in range(len(args.metrics)):
+        inputs = {name: read_kind(getattr(args, name)[index], KIND_OF_LIST[name]) for name in LISTS}
+        labels = {str(ds.attrs["subject"]) for ds in inputs.values()}
+        if len(labels) != 1:
+            raise StoreError(
+                f"{args.metrics[index]} and its companions belong to different subjects "
+                f"({', '.join(sorted(labels))}); give each list in one order"
+            )
+        (subject,) = labels
+        cohort.hashes |= {f"{subject}/{name}": str(ds.attrs["content_hash"]) for name, ds in inputs.items()}
+        reasons = [str(ds.attrs["reason"]) for ds in inputs.values() if is_failed(ds)]
+        if reasons:
+            cohort.failures[subject] = reasons[0]
+            continue
+        regions = [str(label) for label in inputs["signal"]["region"].values]
+        cohort.regions = cohort.regions or regions
+        if regions != cohort.regions:
+            raise StoreError(
+                f"{args.signal[index]}: sub-{subject} has other regions than sub-{cohort.subjects[0].subject}; "
+                "use one atlas for all subjects of a study"
+            )
+        cohort.subjects.append(subject_fc(subject, inputs))
+        cohort.metrics.append(averaged_rows(inputs["metrics"]))
+        cohort.parameters += parameter_rows(subject, model, inputs["fit"], inputs["posterior"])
+    return cohort
+
+
+def cohort_rows(index: Sequence[tuple[str, str, str]], cohort: Cohort) -> list[tuple[str, str, str]]:
+    """
+    Rows of cohort.tsv: the index, with the subjects that failed later.
+
+    Parameters
+    ----------
+    index : sequence of (str, str, str)
+        From `read_index`.
+    cohort : Cohort
+        From `collect`.
+    """
+    used = [s.subject for s in cohort.subjects]
+    indexed = {subject for subject, _, _ in index}
+    rows = []
+    for subject, included, reason in index:
+        if subject in used:
+            rows.append((subject, "yes", ""))
+        elif subject in cohort.failures:
+            rows.append((subject, "no", cohort.failures[subject]))
+        else:
+            rows.append(
+                (subject, "no", reason if included == "no" else "no datasets of this subject were given")
+            )
+    rows += [(subject, "yes", "") for subject in used if subject not in indexed]
+    rows += [(s, "no", reason) for s, reason in cohort.failures.items() if s not in indexed]
+    return rows
+
+
+def _text(value: Any) -> str:
+    return f"{float(value):.10g}"
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """
+    Write a tab-separated table, whole or not at all.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write; its folder is made.
+    columns : sequence of str
+        Header.
+    rows : sequence of sequences of str
+        Cells; tabs and line breaks in them become spaces.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in (columns, *rows)]
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def group_study(args: argparse.Namespace) -> None:
+    """
+    Make the group dataset and the tables metrics.tsv, parameters.tsv and cohort.tsv.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        From the command line.
+    """
+    import pandas as pd
+
+    from brainloom.analysis.cohort_scores import score_cohort
+    from brainloom.analysis.metric_rows import COLUMNS
+    from brainloom.store import write_dataset
+
+    params = args.params
+    index = read_index(args.index)
+    cohort = collect(args)
+    order = {subject: place for place, (subject, _, _) in enumerate(index)}
+    warnings: list[str] = []
+    table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *cohort.metrics], ignore_index=True)
+    table, ds = score_cohort(
+        cohort.subjects,
+        table.astype({"value": float, "n": int}),
+        params["model"]["name"],
+        mixture=params["group"]["mixture"],
+        seed=params["seed"],
+        warn=warnings.append,
+    )
+    rows = sorted(cohort_rows(index, cohort), key=lambda row: order.get(row[0], len(order)))
+    if cohort.subjects:
+        labels = ("region", cohort.regions, {"long_name": "region"})
+        ds = ds.assign_coords(region=labels, region_to=("region_to", *labels[1:]))
+    for name, cells in zip(COHORT_COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
+        ds = ds.assign(
+            {f"cohort_{name}": ("cohort_row", list(cells), {"long_name": f"{name} of cohort.tsv"})}
+        )
+    ds = ds.assign_attrs(
+        kind="group",
+        subject="group",
+        study=str(params["study"]),
+        status="ok",
+        reason="",
+        warnings=json.dumps(warnings),
+        **provenance_attrs(
+            "group",
+            params,
+            cohort.hashes,
+            seed=params["seed"],
+            precision=params["precision"],
+            device=device_kind(),
+        ),
+    )
+    write_dataset(args.output, ds)
+    cells = [
+        (*(str(row[name]) for name in COLUMNS[:5]), _text(row["value"]), str(row["n"]))
+        for row in table.to_dict("records")
+    ]
+    write_table(args.tables / "metrics.tsv", COLUMNS, cells)
+    write_table(args.tables / "parameters.tsv", PARAMETER_COLUMNS, cohort.parameters)
+    write_table(args.tables / "cohort.tsv", COHORT_COLUMNS, rows)
+    for subject, included, reason in rows:
+        print(f"group sub-{subject}: {'ok' if included == 'yes' else f'excluded: {reason}'}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the step.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. --simulation F.. --metrics F..
+        --output group.zarr.zip --tables DIR --params JSON``.
+
+    Returns
+    -------
+    int
+        0, also if subjects were excluded; 2 on an error of the study.
+    """
+    args = parse("group", lists=LISTS, singles=["index", "output", "tables"], argv=argv)
+    return guarded(lambda: group_study(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

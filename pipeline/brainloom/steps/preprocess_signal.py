@@ -1,0 +1,80 @@
+"""Recording of each subject: read, checked, cut into training, validation and test parts, and their features."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainloom.core.errors import DataError
+from brainloom.io.checks import load_bold
+from brainloom.io.layout import subject_files
+from brainloom.steps._common import parse, run_subjects
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
+    """
+    Make the signal dataset of one subject.
+
+    Parameters
+    ----------
+    subject : str
+        Label.
+    args : argparse.Namespace
+        ``input`` (folder) and ``params`` (``input.atlas, input.task, signal, model.frequency_band``).
+
+    Returns
+    -------
+    xarray.Dataset
+        See `brainloom.analysis.signal_dataset.signal_dataset`.
+
+    Raises
+    ------
+    DataError
+        The subject cannot be used.
+    """
+    from brainloom.analysis.signal_dataset import signal_dataset
+
+    source, settings = args.params["input"], args.params["signal"]
+    raw = load_bold(args.input, subject, source["atlas"], source["task"], signal=settings)
+    runs = [run[settings["drop_frames"] :] for run in raw.runs]
+    try:
+        return signal_dataset(
+            runs, raw.repetition_time, raw.atlas.labels, settings, args.params["model"]["frequency_band"]
+        )
+    except ValueError as err:
+        raise DataError(f"sub-{subject}: {err}") from err
+
+
+def _raw_inputs(subject: str, args: argparse.Namespace) -> list[Path]:
+    source = args.params["input"]
+    files = subject_files(args.input, subject, source["atlas"], source["task"])
+    # A missing file is named by the checks that follow.
+    return [path for path in (files["atlas"], *files["bold"], *files["bold_json"]) if path.is_file()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the step.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        ``--input DIR --subject L.. --output F.. --params JSON``.
+
+    Returns
+    -------
+    int
+        0, also if subjects were excluded; 2 on an error of the study.
+    """
+    args = parse("preprocess_signal", lists=["subject", "output"], singles=["input"], argv=argv)
+    return run_subjects(args, lambda subject, _, args: subject_signal(subject, args), raw_inputs=_raw_inputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
