@@ -203,9 +203,9 @@ def check_bold(
         cuts = [0, usable // 2, usable] if splits == "halves" else [0, usable]
         shortest = int(min(np.diff(cuts)))
         if shortest < needed:
-            part = "each half" if splits == "halves" else "the run"
+            where = "each half" if splits == "halves" else "the run"
             raise DataError(
-                f"{path}: {who} has {len(run)} frames, which leaves {shortest} for {part}; "
+                f"{path}: {who} has {len(run)} frames, which leaves {shortest} for {where}; "
                 f"at least {needed} are needed ({reason}), so add a longer run or leave the subject out"
             )
         for start, stop in pairwise(cuts):

@@ -130,9 +130,9 @@ def prepare_lengths(lengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     lengths : ndarray, (region, region_to), mm, zero diagonal. NaN between regions that no chain links.
     n_filled : number of pairs filled in.
     """
-    lengths = zero_diagonal(symmetrise(lengths))
-    off_diagonal = ~np.eye(len(lengths), dtype=bool)
-    unknown = off_diagonal & (np.asarray(weights) == 0) & ~(lengths > 0)
+    lengths = np.asarray(lengths, dtype=float)
+    lengths = zero_diagonal(symmetrise(np.where(lengths > 0, lengths, np.nan)))
+    unknown = np.isnan(lengths) & (np.asarray(weights) == 0)
     if not unknown.any():
         return lengths, 0
     from scipy.sparse.csgraph import shortest_path

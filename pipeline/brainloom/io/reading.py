@@ -120,7 +120,8 @@ def read_relmat(path: str | Path, labels: Sequence[str] | None = None) -> np.nda
     rows = read_cells(path)
     header = None
     words = sum(not is_number(cell) for cell in rows[0])
-    if words > len(rows[0]) / 2 or (labels is not None and rows[0][-len(labels) :] == list(labels)):
+    numbered = labels is not None and len(rows) > len(labels) and set(rows[0]) - {""} == set(labels)
+    if numbered or words > len(rows[0]) / 2:
         header, *rows = rows
         if rows and len(rows[0]) == len(rows) + 1 and [row[0] for row in rows] == header[1:]:
             header, rows = header[1:], [row[1:] for row in rows]

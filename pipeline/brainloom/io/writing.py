@@ -38,7 +38,7 @@ def write_participants(root: str | Path, subjects: Sequence[str | Mapping[str, o
     """
     rows = [dict(s) if isinstance(s, Mapping) else {"participant_id": s} for s in subjects]
     for row in rows:
-        row["participant_id"] = f"sub-{subject_label(row['participant_id'])}"
+        row["participant_id"] = f"sub-{subject_label(str(row['participant_id']))}"
     columns = list(dict.fromkeys(["participant_id", *(key for row in rows for key in row)]))
     lines = [columns, *([str(row.get(key, "n/a")) for key in columns] for row in rows)]
     return write_cells(Path(root) / "participants.tsv", lines)
