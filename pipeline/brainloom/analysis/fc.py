@@ -96,7 +96,7 @@ def fisher_z(r: np.ndarray | float) -> np.ndarray | float:
 
 
 def average_correlations(
-    matrices: Sequence[np.ndarray], weights: Sequence[float] | None = None
+    matrices: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float] | None = None
 ) -> np.ndarray:
     """Weighted mean of correlation matrices in Fisher z.
 

@@ -286,11 +286,11 @@ def group_study(args: argparse.Namespace) -> None:
         ),
     )
     write_dataset(args.output, ds)
-    cells = [
+    lines = [
         (*(str(row[name]) for name in COLUMNS[:5]), _text(row["value"]), str(row["n"]))
         for row in table.to_dict("records")
     ]
-    write_table(args.tables / "metrics.tsv", COLUMNS, cells)
+    write_table(args.tables / "metrics.tsv", COLUMNS, lines)
     write_table(args.tables / "parameters.tsv", PARAMETER_COLUMNS, cohort.parameters)
     write_table(args.tables / "cohort.tsv", COHORT_COLUMNS, rows)
     for subject, included, reason in rows:
