@@ -1,0 +1,328 @@
+"""Figures over subjects: scores beside ceiling and controls, FCD, spectra, identification, agreement, sloppiness.
+
+Every function returns a matplotlib figure, or None where the data hold nothing to draw.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from brainloom.report.names import (
+    EMPIRICAL,
+    SPLITS,
+    metric_label,
+    predictor_colour,
+    predictor_name,
+    predictor_order,
+    signed,
+)
+from brainloom.report.style import BAND, GRID, INK, MUTED, SURFACE, legend_above, log_axis, new_figure
+from brainloom.report.summary import (
+    AGREEMENT,
+    SubjectSummary,
+    bootstrap_interval,
+    finite_correlation,
+    scores,
+)
+
+_REFERENCES = ("ceiling", "mixture", "group_mean", "structural")
+
+
+def score_figure(metrics: pd.DataFrame, *, metric: str, splits: tuple[str, ...] = ("train", "test")):
+    """Every subject's score under every predictor: dots joined by subject, mean and 95 % bootstrap interval.
+
+    The band is the interval of the ceiling's mean on that split. One panel a split, predictors as rows.
+    """
+    tables = {split: scores(metrics, metric=metric, split=split) for split in splits}
+    # The training FC predicts itself perfectly: that point carries nothing and would stretch the axis.
+    if "train" in tables and "ceiling" in tables["train"]:
+        tables["train"] = tables["train"].drop(columns="ceiling")
+    tables = {split: table for split, table in tables.items() if table.shape[1]}
+    if not tables:
+        return None
+    rows = predictor_order(set().union(*(table.columns for table in tables.values())))
+    figure = new_figure(9.6, 0.75 + 0.36 * len(rows))
+    panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (split, table) in zip(panels, tables.items(), strict=True):
+        if "ceiling" in table:
+            mean = float(table["ceiling"].mean())
+            low, high = bootstrap_interval(table["ceiling"])
+            if np.isfinite(low):
+                axes.axvspan(low, high, color=BAND, lw=0)
+            axes.axvline(mean, color=MUTED, lw=0.9, ls=(0, (4, 3)))
+        _paired_rows(axes, table, rows)
+        axes.set_title(SPLITS.get(split, split))
+        axes.set_xlabel(metric_label(metric))
+        axes.grid(axis="x")
+    panels[0].set_yticks(range(len(rows)), [predictor_name(p) for p in rows])
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    return figure
+
+
+def _paired_rows(axes, table: pd.DataFrame, rows: list[str]) -> None:
+    values = table.reindex(columns=rows).to_numpy(dtype=float)
+    strength = float(np.clip(6 / max(len(values), 1), 0.15, 0.6))
+    for line in values:
+        keep = np.isfinite(line)
+        axes.plot(line[keep], np.flatnonzero(keep), color=GRID, lw=0.9, zorder=1)
+    for row, predictor in enumerate(rows):
+        x = values[:, row][np.isfinite(values[:, row])]
+        if not x.size:
+            continue
+        colour = predictor_colour(predictor)
+        axes.scatter(x, np.full(x.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2)
+        low, high = bootstrap_interval(x)
+        if np.isfinite(low):
+            axes.plot([low, high], [row, row], color=colour, lw=2.4, zorder=3)
+        axes.plot(x.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def difference_figure(metrics: pd.DataFrame, *, metric: str = "fc_r", reference: str = "model_analytic"):
+    """Held-out score of the model minus that of every other predictor, paired by subject."""
+    table = scores(metrics, metric=metric, split="test")
+    if reference not in table:
+        return None
+    others = [p for p in predictor_order(table.columns) if p != reference]
+    others = [p for p in others if np.isfinite(table[reference] - table[p]).any()]
+    if not others:
+        return None
+    figure = new_figure(9.6, 0.95 + 0.34 * len(others))
+    axes = figure.subplots()
+    axes.axvline(0, color=MUTED, lw=1)
+    for row, predictor in enumerate(others):
+        difference = (table[reference] - table[predictor]).dropna().to_numpy()
+        colour = predictor_colour(predictor)
+        strength = float(np.clip(6 / len(difference), 0.15, 0.6))
+        axes.scatter(
+            difference, np.full(difference.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2
+        )
+        low, high = bootstrap_interval(difference)
+        if np.isfinite(low):
+            axes.plot([low, high], [row, row], color=colour, lw=2.4, zorder=3)
+        axes.plot(difference.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)
+        _margin_text(
+            axes, row, signed(difference.mean()), f"{(difference > 0).sum()} of {difference.size}", INK
+        )
+    _margin_text(axes, -0.8, "mean", "better in", MUTED)
+    axes.set_yticks(range(len(others)), [predictor_name(p) for p in others])
+    axes.set_ylim(len(others) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_xlabel(f"Held-out {metric_label(metric)}: {predictor_name(reference)} minus the other")
+    return figure
+
+
+def _margin_text(axes, row: float, first: str, second: str, colour: str) -> None:
+    for place, text in ((1.075, first), (1.175, second)):
+        axes.annotate(
+            text,
+            (place, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            ha="right",
+            fontsize=9,
+            color=colour,
+        )
+
+
+def spectra_figure(summaries: list[SubjectSummary], *, band=None, mode_band=None):
+    """Mean spectra over regions and subjects, with the range over subjects: recorded, analytic, simulated."""
+    lines = [
+        ("empirical", "Recorded (held out)", EMPIRICAL),
+        ("analytic", predictor_name("model_analytic"), predictor_colour("model_analytic")),
+        ("simulated", predictor_name("model_simulated"), predictor_colour("model_simulated")),
+    ]
+    grids = [s.spectra["frequency"] for s in summaries if "frequency" in s.spectra]
+    if not grids:
+        return None
+    frequency = grids[0]
+    figure = new_figure(9.6, 3.6)
+    axes = figure.subplots()
+    drawn = False
+    for key, label, colour in lines:
+        # Subjects with another repetition time have another frequency grid: put them on the first one.
+        rows = np.array(
+            [
+                _on_grid(frequency, s.spectra["frequency"], s.spectra[key])
+                for s in summaries
+                if key in s.spectra and "frequency" in s.spectra
+            ]
+        )
+        rows = rows[np.isfinite(rows).any(axis=1)] if rows.size else rows
+        if not rows.size:
+            continue
+        drawn = True
+        keep = (frequency > 0) & np.isfinite(rows).any(axis=0)
+        positive = np.where(rows > 0, rows, np.nan)[:, keep]
+        axes.plot(frequency[keep], np.nanmean(positive, axis=0), color=colour, lw=1.8, label=label, zorder=3)
+        if len(rows) > 1:
+            axes.fill_between(
+                frequency[keep],
+                np.nanmin(positive, axis=0),
+                np.nanmax(positive, axis=0),
+                color=colour,
+                alpha=0.13,
+                lw=0,
+                zorder=2,
+            )
+    if not drawn:
+        return None
+    log_axis(axes.xaxis)
+    log_axis(axes.yaxis)
+    axes.set(xlabel="Frequency (Hz)", ylabel="Power density (1/Hz)")
+    mark_bands(axes, band, mode_band)
+    axes.grid(which="major")
+    legend_above(axes)
+    return figure
+
+
+def _on_grid(frequency, own, values) -> np.ndarray:
+    if own.shape == frequency.shape and np.allclose(own, frequency):
+        return values
+    return np.interp(frequency, own, values, left=np.nan, right=np.nan)
+
+
+def mark_bands(axes, band, mode_band) -> None:
+    """Shade the analysis band and mark the range of the model's own frequencies on a frequency axis."""
+    if band:
+        axes.axvspan(
+            *band, color=BAND, lw=0, zorder=0, label=f"Analysis band {band[0]:g}\u2013{band[1]:g} Hz"
+        )
+    if mode_band:
+        axes.plot(
+            mode_band,
+            [0.02, 0.02],
+            transform=axes.get_xaxis_transform(),
+            color=MUTED,
+            lw=3,
+            solid_capstyle="butt",
+            label=f"Model frequencies {mode_band[0]:g}\u2013{mode_band[1]:g} Hz",
+        )
+
+
+def identification_matrix(summaries: list[SubjectSummary]) -> tuple[np.ndarray, list[str]]:
+    """Correlation of every subject's model FC (rows) with every subject's held-out FC (columns).
+
+    Subjects with another atlas than the first are left out.
+    """
+    usable = [s for s in summaries if s.model_fc is not None and s.test_fc is not None]
+    usable = [s for s in usable if s.regions == usable[0].regions and np.isfinite(s.model_fc).all()]
+    matrix = np.array([[finite_correlation(a.model_fc, b.test_fc) for b in usable] for a in usable])
+    return matrix.reshape(len(usable), len(usable)), [s.subject for s in usable]
+
+
+def identification_figure(matrix: np.ndarray, labels: list[str]):
+    """Heat map of `identification_matrix`; a ring marks the best model of every held-out FC."""
+    n = len(labels)
+    if n < 2:
+        return None
+    size = float(np.clip(1.4 + 0.52 * n, 3.8, 7.2))
+    figure = new_figure(size + 1.3, size)
+    axes = figure.subplots()
+    image = axes.imshow(matrix, cmap="viridis", aspect="equal")
+    if n <= 14:
+        low, high = np.nanmin(matrix), np.nanmax(matrix)
+        for i, j in np.ndindex(n, n):
+            dark = matrix[i, j] < low + 0.6 * (high - low)
+            axes.text(
+                j,
+                i,
+                f"{matrix[i, j]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color="#ffffff" if dark else "#111111",
+            )
+    if n <= 40:
+        axes.set_xticks(range(n), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(range(n), labels)
+        for j in range(n):
+            if not np.isfinite(matrix[:, j]).any():
+                continue
+            i = int(np.nanargmax(matrix[:, j]))
+            axes.add_patch(_square(j, i, "#111111", 3.6))
+            axes.add_patch(_square(j, i, "#ffffff" if i == j else "#ff7a1a", 1.8))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Held-out FC of subject")
+    axes.set_ylabel("Model of subject")
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.03)
+    bar.set_label("FC correlation r")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _square(x, y, colour, width):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec=colour, lw=width)
+
+
+def agreement_figure(summaries: list[SubjectSummary]):
+    """Correlation of analytic and mean simulated FC, one dot a subject, one row a noise level."""
+    levels = sorted({level for s in summaries for level in s.agreement})
+    levels = [k for k in levels if any(np.isfinite(s.agreement.get(k, np.nan)) for s in summaries)]
+    if not levels:
+        return None
+    figure = new_figure(9.6, 1.15 + 0.5 * len(levels))
+    axes = figure.subplots()
+    axes.axvline(AGREEMENT, color=MUTED, lw=1, ls=(0, (4, 3)), label=f"Warning below {AGREEMENT:g}")
+    colour = predictor_colour("model_simulated")
+    for row, level in enumerate(levels):
+        pairs = [
+            (s.agreement[level], s.subject) for s in summaries if np.isfinite(s.agreement.get(level, np.nan))
+        ]
+        x = np.array([p[0] for p in pairs])
+        low = x < AGREEMENT
+        axes.scatter(x[~low], np.full((~low).sum(), row), s=34, color=colour, alpha=0.75, lw=0, zorder=3)
+        axes.scatter(x[low], np.full(low.sum(), row), s=40, color="#c0392b", marker="X", lw=0, zorder=4)
+        for value, subject in pairs:
+            if value < AGREEMENT and low.sum() <= 4:
+                axes.annotate(
+                    subject,
+                    (value, row),
+                    xytext=(0, 7),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=8,
+                    color=MUTED,
+                )
+    axes.set_yticks(
+        range(len(levels)), [f"Noise level {k:g}" + (" (scored)" if k == levels[0] else "") for k in levels]
+    )
+    axes.set_ylim(len(levels) - 0.4, -0.6)
+    axes.set_xlabel("Correlation of analytic FC and mean simulated FC")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    legend_above(axes)
+    return figure
+
+
+def eigenvalue_figure(summaries: list[SubjectSummary]):
+    """Curvature of the posterior along its principal directions, stiff to sloppy, one line a subject."""
+    spectra = [s.eigenvalues for s in summaries if s.eigenvalues is not None and s.eigenvalues.size]
+    if not spectra:
+        return None
+    figure = new_figure(9.6, 3.3)
+    axes = figure.subplots()
+    colour = predictor_colour("model_analytic")
+    alpha = float(np.clip(4 / len(spectra), 0.12, 0.7))
+    for values in spectra:
+        axes.plot(
+            np.arange(1, values.size + 1),
+            np.where(values > 0, values, np.nan),
+            color=colour,
+            lw=1.3,
+            alpha=alpha,
+        )
+    log_axis(axes.yaxis)
+    axes.set_xlabel("Direction in log-parameter space, stiff to sloppy")
+    axes.set_ylabel("Eigenvalue (1)")
+    axes.set_xlim(1, max(max(v.size for v in spectra), 2))
+    axes.grid(axis="y")
+    return figure

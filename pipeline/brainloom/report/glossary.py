@@ -1,0 +1,62 @@
+"""Short definitions at the end of the report."""
+
+from __future__ import annotations
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    (
+        "FC",
+        "Functional connectivity: Pearson correlation of the cleaned signals of two regions. An FC correlation "
+        "compares the entries above the diagonal of two such matrices.",
+    ),
+    ("Held out", "The part of a subject's recording that no fit, choice or prior has seen."),
+    (
+        "Ceiling",
+        "The subject's own training FC as predictor of the held-out FC: what a perfect description of the "
+        "training data would score. A model can pass it only by removing noise.",
+    ),
+    (
+        "Group mean",
+        "Mean FC of all other subjects. A personalised model that does not beat it has not shown that it is "
+        "personal.",
+    ),
+    (
+        "Controls",
+        "The same model, fitted in the same way, on a connectome that is not the subject's. With free regional "
+        "parameters a model fits well on almost any connectome: only the difference to the controls speaks for the "
+        "connectome.",
+    ),
+    (
+        "Analytic and simulated",
+        "Analytic scores use the covariance of the model linearised for small noise, which is "
+        "what the fit minimises. Simulated scores use the full nonlinear equations with new random numbers.",
+    ),
+    (
+        "FCD",
+        "Functional connectivity dynamics: correlation of the FC of all pairs of sliding windows. The distance is "
+        "the largest gap between two cumulative distributions (Kolmogorov-Smirnov).",
+    ),
+    (
+        "Identification",
+        "A subject is identified if its own model predicts its held-out FC better than the model of any "
+        "other subject.",
+    ),
+    (
+        "Interval",
+        "From the curvature of the loss at the optimum (Laplace), with the prior and the effective number of "
+        "samples. It does not include errors of the model itself.",
+    ),
+    (
+        "Gauge",
+        "What the data cannot determine in principle. FC does not change with the overall scale of noise or of "
+        "time; these are fixed, and only patterns are read.",
+    ),
+    (
+        "Stability margin",
+        "Distance of the slowest mode of the fitted model from instability, in 1/s; its inverse is the "
+        "longest time constant.",
+    ),
+    (
+        "Effective samples",
+        "Number of independent samples with the same sampling error as the autocorrelated recording.",
+    ),
+)

@@ -1,0 +1,177 @@
+"""The cohort report as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from brainloom.report import sections, tables
+from brainloom.report.glossary import GLOSSARY
+from brainloom.report.pages import subject_page
+from brainloom.report.record import dataset_records, step_table, version_table, write_provenance
+from brainloom.report.results import Results
+from brainloom.report.style import figure_style
+from brainloom.report.summary import SubjectSummary, summarise_subject
+
+#: More subject pages than this make the file too large to open comfortably; the cohort parts show all subjects.
+MAX_PAGES = 40
+
+_SECTIONS = (
+    ("summary", "Summary"),
+    ("cohort", "Cohort"),
+    ("fit", "Fit quality"),
+    ("parameters", "Parameters"),
+    ("agreement", "Analytic against simulated"),
+    ("subjects", "Subjects"),
+    ("provenance", "Provenance"),
+    ("timings", "Timings"),
+    ("reading", "Reading the numbers"),
+)
+
+
+def write_report(results: Results, *, output: Path, provenance: Path) -> None:
+    """Write report.html and provenance.json of a study.
+
+    Parameters
+    ----------
+    results : Results
+    output, provenance : Path
+        Files to write; both appear whole or not at all.
+
+    Raises
+    ------
+    StoreError
+        A dataset is damaged.
+    """
+    from brainloom.store import read_attrs
+
+    attrs = {path: read_attrs(path) for files in results.datasets.values() for path in files.values()}
+    if results.group is not None:
+        attrs[results.group] = read_attrs(results.group)
+    records = dataset_records(results, attrs)
+    text = render(results, records)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, output)
+    write_provenance(provenance, results, records)
+
+
+def render(results: Results, records: list[dict]) -> str:
+    """HTML text of the report; the same results give the same text."""
+    import jinja2
+
+    from brainloom import __version__
+
+    bands = _bands(results)
+    with figure_style():
+        context = _context(results, records, bands)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("template.html.j2").render(context, version=__version__)
+
+
+def _resource(name: str) -> str:
+    return resources.files("brainloom.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _context(results: Results, records: list[dict], bands: tuple) -> dict:
+    """Everything the template shows; needs the figure style."""
+    from markupsafe import Markup
+
+    summaries, pages = _subjects(results, *bands)
+    usable = [summaries[s] for s in results.included if s in summaries and not summaries[s].reason]
+    context = {
+        "study": results.study,
+        "sections": _SECTIONS,
+        "css": Markup(_resource("style.css")),
+        "subtitle": _subtitle(results, usable),
+    }
+    context |= sections.headline_section(results, summaries, usable)
+    context |= sections.cohort_section(results, summaries, pages)
+    context |= sections.fit_section(results, usable, *bands)
+    context |= sections.parameter_section(results, usable)
+    context |= sections.agreement_section(summaries, usable, pages)
+    context |= {"pages": pages, "omitted": _omitted(results, pages)}
+    context |= _provenance(results, records)
+    return context | {"glossary": GLOSSARY}
+
+
+def _bands(results: Results) -> tuple:
+    """Analysis band from the settings or the datasets, and the frequency band of the model."""
+    band = (results.params.get("signal") or {}).get("band")
+    model = results.params.get("model") or {}
+    mode_band = model.get("frequency_band") if "Hopf" in str(model.get("name", "")) else None
+    if band is None:
+        from brainloom.store import read_attrs
+
+        for files in results.datasets.values():
+            text = read_attrs(files["signal"]).get("band") if "signal" in files else None
+            if text:
+                band = json.loads(text)
+                break
+    return (tuple(band) if band else None), (tuple(mode_band) if mode_band else None)
+
+
+def _subjects(results: Results, band, mode_band) -> tuple[dict[str, SubjectSummary], list[dict]]:
+    """Summaries of all subjects and the pages of the first ones; one subject is in memory at a time."""
+    from brainloom.store import is_failed, read_dataset
+
+    summaries, pages = {}, []
+    for subject, files in results.datasets.items():
+        datasets = {kind: read_dataset(path) for kind, path in files.items()}
+        summary = summarise_subject(subject, datasets)
+        summaries[subject] = summary
+        if len(pages) < MAX_PAGES:
+            good = {kind: ds for kind, ds in datasets.items() if not is_failed(ds)}
+            is_open = not summary.reason and not any(page["open"] for page in pages)
+            pages.append(
+                subject_page(results, summary, good, band=band, mode_band=mode_band, is_open=is_open)
+            )
+    return summaries, pages
+
+
+def _subtitle(results: Results, usable: list[SubjectSummary]) -> str:
+    parts = [results.model] if results.model else []
+    regions = {len(s.regions) for s in usable if s.regions}
+    if regions:
+        parts.append(
+            f"{min(regions)} regions" if len(regions) == 1 else f"{min(regions)} to {max(regions)} regions"
+        )
+    times = {s.data.get("repetition_time") for s in usable}
+    times = {t for t in times if t is not None and np.isfinite(t)}
+    if len(times) == 1:
+        parts.append(f"repetition time {times.pop():g} s")
+    return " \u00b7 ".join(parts)
+
+
+def _omitted(results: Results, pages) -> str:
+    missing = len(results.datasets) - len(pages)
+    if missing <= 0:
+        return ""
+    return (
+        f"Pages of the first {len(pages)} subjects; {missing} more are in all cohort figures and tables and in "
+        "their datasets, but have no page here."
+    )
+
+
+def _provenance(results: Results, records) -> dict:
+    versions = version_table(records)
+    mixed = [package for package, found in versions.items() if len(found) > 1]
+    return {
+        "versions": [(package, ", ".join(found)) for package, found in versions.items()],
+        "mixed": f"Datasets were made with different versions of {', '.join(mixed)}." if mixed else "",
+        "steps": step_table(records),
+        "datasets": records,
+        "params_text": json.dumps(results.params, indent=1, sort_keys=True),
+        "timings": tables.timing_rows(results.benchmarks),
+    }

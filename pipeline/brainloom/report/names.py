@@ -1,0 +1,166 @@
+"""Readable names, fixed order and colours of everything that the report shows.
+
+One table, so that a predictor has the same name and colour in every figure and table.
+"""
+
+from __future__ import annotations
+
+#: Predictor -> (readable name, colour, one-line meaning). The order is the order in figures and tables.
+#: Colours: models blue and green, references violet and grey, structure brown, fitted controls one orange family.
+PREDICTORS: dict[str, tuple[str, str, str]] = {
+    "model_analytic": (
+        "Model (analytic)",
+        "#0b6fb8",
+        "FC of the fitted model from its linear-noise covariance",
+    ),
+    "model_simulated": (
+        "Model (simulated)",
+        "#0a9b7b",
+        "mean FC of the nonlinear model simulated with fresh seeds at the fitted parameters",
+    ),
+    "model_pooled": ("Model (pooled)", "#5aa9dd", "the same model refitted with a cohort prior"),
+    "ceiling": ("Ceiling (own training FC)", "#6b7684", "the subject's own training FC used as predictor"),
+    "mixture": (
+        "Own + group mixture",
+        "#8f6fc0",
+        "the subject's training FC mixed with the mean FC of the others",
+    ),
+    "group_mean": ("Group mean", "#b36fb0", "mean FC of all other subjects, no model"),
+    "structural": ("Structural connectome", "#8a6d3b", "the connection weights themselves, no dynamics"),
+    "control_other_subject": (
+        "Control: other subject's connectome",
+        "#e08a1e",
+        "the same model fitted on another subject's connectome",
+    ),
+    "control_distance_shuffle": (
+        "Control: weights shuffled within distance",
+        "#cf6a1a",
+        "the same model on weights permuted within bins of equal length",
+    ),
+    "control_edge_shuffle": (
+        "Control: weights shuffled",
+        "#b8501a",
+        "the same model on randomly permuted weights",
+    ),
+    "control_distance": (
+        "Control: distance only",
+        "#e0a95a",
+        "the same model on weights that depend on distance alone",
+    ),
+    "control_uniform": ("Control: uniform weights", "#c9956b", "the same model on equal weights"),
+    "surrogate": (
+        "Stationary surrogate",
+        "#4a525c",
+        "phase-randomised copies of the training data: stationary, linear, same spectra and FC",
+    ),
+}
+
+#: Metric -> (readable name, axis label, digits, is a larger value better).
+METRICS: dict[str, tuple[str, str, int, bool]] = {
+    "fc_r": ("FC correlation", "FC correlation r", 3, True),
+    "fc_z": ("FC correlation, Fisher z", "Fisher z", 3, True),
+    "fc_rmse": ("FC error", "FC root-mean-square error", 3, False),
+    "lag1_r": ("Lag-1 correlation", "r of lag-1 cross-correlations", 3, True),
+    "psd_r": ("Spectrum correlation", "r of power spectra", 3, True),
+    "psd_rmse": ("Spectrum error", "error of power spectra", 3, False),
+    "variance_r": ("Regional variance", "r of regional variances", 3, True),
+    "fcd_ks": ("FCD distance", "FCD distance (Kolmogorov-Smirnov)", 3, False),
+    "metastability": ("Metastability", "metastability", 3, True),
+}
+
+#: Parameter -> (readable name, what it is).
+PARAMETERS: dict[str, tuple[str, str]] = {
+    "coupling": ("Global coupling", "strength of all connections"),
+    "homotopic": ("Homotopic weight", "extra edge to the mirror region, in units of the mean strength"),
+    "a": ("Local parameter a", "distance to the Hopf bifurcation; negative is damped"),
+    "gamma": ("Local parameter gamma", "local decay; negative is stable"),
+    "noise": ("Noise amplitude", "regional noise; only its pattern is fitted, its overall scale is fixed"),
+    "gain_in": ("Incoming gain", "regional factor on incoming connections"),
+    "gain_out": ("Outgoing gain", "regional factor on outgoing connections"),
+}
+
+SPLITS = {"train": "Training", "validation": "Validation", "test": "Held out"}
+
+#: Colours of `identified`: from sure to unknown.
+IDENTIFIED = {"yes": "#0b6fb8", "weak": "#8ebfe0", "no": "#c3c8ce"}
+
+EMPIRICAL = "#4a525c"
+TRUTH = "#b8501a"
+
+
+def predictor_name(predictor: str) -> str:
+    """Readable name of a predictor; unknown ones are shown as they are, without underscores."""
+    return PREDICTORS[predictor][0] if predictor in PREDICTORS else predictor.replace("_", " ")
+
+
+def predictor_colour(predictor: str) -> str:
+    """Colour of a predictor, grey for an unknown one."""
+    return PREDICTORS[predictor][1] if predictor in PREDICTORS else "#7d8794"
+
+
+def predictor_order(predictors) -> list[str]:
+    """Sort predictors into the order of the table, unknown ones last by name."""
+    known = list(PREDICTORS)
+    return sorted(set(predictors), key=lambda p: (known.index(p) if p in known else len(known), p))
+
+
+def metric_label(metric: str) -> str:
+    """Axis label of a metric."""
+    return METRICS[metric][1] if metric in METRICS else metric.replace("_", " ")
+
+
+def parameter_name(parameter: str) -> str:
+    """Readable name of a model parameter."""
+    return PARAMETERS[parameter][0] if parameter in PARAMETERS else parameter.replace("_", " ")
+
+
+def unit_text(unit: object) -> str:
+    """Unit as written behind a label: empty for dimensionless or missing units."""
+    text = "" if unit is None else str(unit).strip()
+    return "" if text in ("", "1", "nan", "None") else text
+
+
+def with_unit(label: str, unit: object) -> str:
+    """`label (unit)`, or the label alone where there is no unit."""
+    text = unit_text(unit)
+    return f"{label} ({text})" if text else label
+
+
+def number(value: object, digits: int = 3, *, significant: bool = False) -> str:
+    """A number for a table: a fixed number of decimals, an en dash where it is missing or not finite.
+
+    Parameters
+    ----------
+    value : float or anything
+    digits : int
+        Decimals.
+    significant : bool
+        Show values that would become zero with that many significant digits instead.
+
+    Examples
+    --------
+    >>> number(0.74249), number(float("nan")), number(1234.5678), number(0.0000123, significant=True)
+    ('0.742', '–', '1235', '1.23e-05')
+    """
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        return "–"
+    if x != x or x in (float("inf"), float("-inf")):
+        return "–"
+    if x == 0:
+        return f"{x:.{digits}f}"
+    if abs(x) >= 1000:
+        text = f"{x:.0f}"
+    elif significant and abs(x) < 10.0 ** (-digits):
+        text = f"{x:.{digits}g}"
+    else:
+        text = f"{x:.{digits}f}"
+    if x < 0 and not text.strip("-0."):
+        return text.lstrip("-")
+    return text.replace("-", "\u2212", 1) if x < 0 else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign."""
+    return f"{value:+.{digits}f}".replace("-", "\u2212", 1)

@@ -1,0 +1,231 @@
+"""What the cohort pages need of one subject, small enough to keep for thousands of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+#: Below this correlation of analytic and simulated FC the linear-noise approximation is called into question.
+AGREEMENT = 0.95
+#: Below this margin (1/s) the slowest time constant exceeds 200 s, half of a usual scan half.
+MARGIN = 0.005
+#: Final losses of the starts that differ by more than this share count as different solutions.
+LOSS_SPREAD = 0.02
+
+#: Kinds of datasets a subject has, in the order of the workflow.
+KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+
+
+@dataclass
+class SubjectSummary:
+    """Numbers of one subject for the cohort figures.
+
+    Attributes
+    ----------
+    subject : str
+    reason : str
+        Why the subject has no result; empty if it has.
+    agreement : dict of float -> float
+        Noise level -> correlation of analytic and mean simulated FC.
+    margin : float
+        Stability margin of the fitted model, 1/s.
+    model_fc, test_fc : (edge,) ndarray or None
+        Upper triangles of the model's FC and of the held-out FC.
+    regions : tuple of str
+    spectra : dict of str -> (frequency,) ndarray
+        `frequency`, and where present `empirical`, `analytic`, `simulated`: means over regions.
+    eigenvalues : (direction,) ndarray or None
+        Of the curvature in log-parameter space, sorted from stiff to sloppy.
+    data : dict of str -> float
+        Facts about the recording and the connectome.
+    warnings : list of str
+    """
+
+    subject: str
+    reason: str = ""
+    agreement: dict[float, float] = field(default_factory=dict)
+    margin: float = float("nan")
+    model_fc: np.ndarray | None = None
+    test_fc: np.ndarray | None = None
+    regions: tuple[str, ...] = ()
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)
+    eigenvalues: np.ndarray | None = None
+    data: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def finite_correlation(x, y) -> float:
+    """Pearson correlation over the entries finite in both, NaN with fewer than three or no variance."""
+    x, y = np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()
+    keep = np.isfinite(x) & np.isfinite(y)
+    if keep.sum() < 3:
+        return float("nan")
+    x, y = x[keep] - x[keep].mean(), y[keep] - y[keep].mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else float("nan")
+
+
+def upper_triangle(matrix) -> np.ndarray:
+    """Entries above the diagonal of a (region, region) array."""
+    matrix = np.asarray(matrix, dtype=float)
+    return matrix[np.triu_indices(matrix.shape[-1], 1)]
+
+
+def bootstrap_interval(
+    values, *, level: float = 0.95, draws: int = 10000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over subjects.
+
+    Parameters
+    ----------
+    values : (subject,) array_like
+        NaN are left out.
+
+    Returns
+    -------
+    tuple of float
+        NaN, NaN with fewer than two finite values.
+    """
+    x = np.asarray(values, dtype=float)
+    x = x[np.isfinite(x)]
+    if x.size < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    chunk = max(1, min(draws, 2_000_000 // x.size))
+    means = np.concatenate(
+        [
+            x[rng.integers(0, x.size, size=(min(chunk, draws - start), x.size))].mean(axis=1)
+            for start in range(0, draws, chunk)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def scores(metrics: pd.DataFrame, *, metric: str, split: str) -> pd.DataFrame:
+    """Subjects x predictors table of one metric, without the cohort rows; finite values or NaN."""
+    rows = metrics[
+        (metrics["metric"] == metric) & (metrics["split"] == split) & (metrics["subject"] != "group")
+    ]
+    if rows.empty:
+        return pd.DataFrame()
+    table = rows.pivot_table(
+        index="subject", columns="predictor", values="value", aggfunc="mean", dropna=False
+    )
+    return table.dropna(axis=1, how="all").dropna(axis=0, how="all")
+
+
+def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
+    """Summary of one subject.
+
+    Parameters
+    ----------
+    subject : str
+    datasets : dict of str -> xarray.Dataset
+        Kind -> dataset; failed ones have `status` "failed" and a `reason`, missing ones are left out.
+    """
+    out = SubjectSummary(subject)
+    good = {kind: ds for kind, ds in datasets.items() if ds.attrs.get("status", "ok") == "ok"}
+    bad = [ds.attrs.get("reason", "") for ds in datasets.values() if ds.attrs.get("status", "ok") != "ok"]
+    if bad:
+        out.reason = str(bad[0]) or "a step failed without giving a reason"
+    signal, fit, simulation = good.get("signal"), good.get("fit"), good.get("simulation")
+    if signal is not None:
+        _summarise_signal(out, signal)
+    if fit is not None and "model" in fit["predictor"].values:
+        _summarise_fit(out, fit.sel(predictor="model"))
+    if simulation is not None:
+        _summarise_simulation(out, simulation, fit)
+    if "posterior" in good and "eigenvalue" in good["posterior"]:
+        values = good["posterior"]["eigenvalue"].values.astype(float)
+        out.eigenvalues = np.sort(values[np.isfinite(values)])[::-1]
+    return out
+
+
+def _summarise_signal(out: SubjectSummary, signal) -> None:
+    out.regions = tuple(str(r) for r in signal["region"].values)
+    if "test" in signal["split"].values:
+        out.test_fc = upper_triangle(signal["fc"].sel(split="test"))
+        out.spectra["frequency"] = signal["frequency"].values
+        out.spectra["empirical"] = _over_regions(signal["psd"].sel(split="test"))
+    repetition_time = float(signal.attrs.get("repetition_time", np.nan))
+    out.data["n_regions"] = signal.sizes["region"]
+    out.data["repetition_time"] = repetition_time
+    out.data["dvars_median"] = float(signal.attrs.get("dvars_median", np.nan))
+    if "tsnr" in signal:
+        out.data["tsnr"] = float(np.nanmedian(signal["tsnr"].values))
+    for split in ("train", "test"):
+        if split not in signal["split"].values:
+            continue
+        for name in ("n_frames", "effective_dof"):
+            if name in signal:
+                out.data[f"{name}_{split}"] = float(signal[name].sel(split=split))
+
+
+def _summarise_fit(out: SubjectSummary, fit) -> None:
+    best = int(fit["best_start"]) if np.isfinite(float(fit["best_start"])) else 0
+    out.margin = float(fit["stability_margin"])
+    out.model_fc = upper_triangle(fit["fc_model"])
+    if "psd_model" in fit:
+        out.spectra.setdefault("frequency", fit["frequency"].values)
+        out.spectra["analytic"] = _over_regions(fit["psd_model"])
+    final = final_losses(fit)
+    finite = final[np.isfinite(final)]
+    out.data["n_starts"] = len(final)
+    out.data["loss"] = final[best] if best < len(final) else np.nan
+    if "converged" in fit:
+        converged = np.asarray(fit["converged"].values).astype(bool)
+        out.data["n_converged"] = int(converged.sum())
+        if not converged[best]:
+            out.warnings.append("The best start stopped at the step limit before it converged.")
+    if finite.size > 1 and finite.max() - finite.min() > LOSS_SPREAD * abs(finite.min()):
+        out.warnings.append(
+            f"The starts ended at different losses ({finite.min():.4g} to {finite.max():.4g}): "
+            "the loss has several minima or some starts had not converged."
+        )
+    if finite.size < final.size:
+        out.warnings.append(f"{final.size - finite.size} of {final.size} starts ended without a finite loss.")
+    if np.isfinite(out.margin) and out.margin < MARGIN:
+        out.warnings.append(
+            f"The fitted model is close to instability: margin {out.margin:.4f} 1/s, "
+            f"slowest time constant {1 / max(out.margin, 1e-12):.0f} s."
+        )
+
+
+def final_losses(fit) -> np.ndarray:
+    """Last finite loss of every start: (start,) of one predictor's fit."""
+    loss = fit["loss"].transpose("start", "step").values.astype(float)
+    return np.array([row[np.isfinite(row)][-1] if np.isfinite(row).any() else np.nan for row in loss])
+
+
+def _summarise_simulation(out: SubjectSummary, simulation, fit) -> None:
+    if "psd" in simulation:
+        out.spectra.setdefault("frequency", simulation["frequency"].values)
+        out.spectra["simulated"] = _over_regions(simulation["psd"].mean("seed", skipna=True))
+    diverged = int(simulation.attrs.get("diverged", 0) or 0)
+    out.data["n_realisations"] = float(
+        simulation.attrs.get("n_realisations", simulation.sizes.get("seed", 0))
+    )
+    out.data["diverged"] = diverged
+    if diverged:
+        out.warnings.append(
+            f"{diverged} realisations of the simulation diverged and are left out of its means."
+        )
+    if "fc_mean" not in simulation or out.model_fc is None:
+        return
+    for level in simulation["noise_level"].values:
+        r = finite_correlation(out.model_fc, upper_triangle(simulation["fc_mean"].sel(noise_level=level)))
+        out.agreement[float(level)] = r
+    main = out.agreement[min(out.agreement)]
+    if np.isfinite(main) and main < AGREEMENT:
+        out.warnings.append(
+            f"Analytic and simulated FC agree only at r = {main:.3f}: at these parameters the linear-noise "
+            "approximation that was fitted does not describe the nonlinear model well."
+        )
+
+
+def _over_regions(array) -> np.ndarray:
+    """Mean over regions as (frequency,), NaN regions left out."""
+    return array.mean("region", skipna=True).values.astype(float)

@@ -1,0 +1,387 @@
+"""The report: complete, self-contained, the same bytes for the same results, and honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+sys.path.insert(0, str(Path(__file__).parent))
+import report_results as study_on_disk
+
+from brainloom.core.errors import StoreError
+from brainloom.report import cohort_figures, parameter_figures
+from brainloom.report.headline import best_control, held_out_scores, summary_sentences
+from brainloom.report.names import number, predictor_order
+from brainloom.report.results import read_benchmarks, read_table, read_truth
+from brainloom.report.sections import identified_subjects
+from brainloom.report.style import diverging_map
+from brainloom.report.summary import bootstrap_interval, finite_correlation, scores, summarise_subject
+from brainloom.steps.report import main
+from brainloom.store import read_dataset, write_dataset
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Three usable subjects, one failed, one excluded before any compute."""
+    return study_on_disk.build_study(tmp_path_factory.mktemp("study"), n_subjects=4, failed=("03",))
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    output = study["root"] / "report.html"
+    assert main(study_on_disk.arguments(study, output)) == 0
+    return output.read_text(encoding="utf-8")
+
+
+class _Page(HTMLParser):
+    """Collects ids, links to them, and everything that a browser would fetch."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.anchors, self.fetched, self.open_tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in ("meta", "link", "br", "img", "input", "hr"):
+            self.open_tags.append(tag)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        for name in ("src", "href", "xlink:href", "data", "srcset", "poster", "action"):
+            value = attrs.get(name)
+            if value is None:
+                continue
+            if value.startswith("#"):
+                self.anchors.append(value[1:])
+            else:
+                self.fetched.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if self.open_tags and self.open_tags[-1] == tag:
+            self.open_tags.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag, f"unbalanced </{tag}>"
+
+
+def test_is_one_self_contained_file(page):
+    parsed = _Page(page)
+    assert parsed.open_tags == []
+    assert parsed.fetched, "images and the icon should be there as data"
+    assert all(value.startswith("data:") for value in parsed.fetched)
+    outside = set(re.findall(r"https?://[^\s\"'<>)]+", page))
+    assert {url for url in outside if not url.startswith("http://www.w3.org/")} == set()
+    assert "@import" not in page and "@font-face" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_ids_are_unique_and_every_link_has_a_target(page):
+    parsed = _Page(page)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert set(parsed.anchors) <= set(parsed.ids)
+
+
+def test_every_figure_has_a_text_alternative(page):
+    drawings = re.findall(r"<svg [^>]*>", page)
+    assert len(drawings) > 15
+    for opening in drawings:
+        assert 'role="img"' in opening
+        assert len(re.search(r'aria-label="([^"]*)"', opening).group(1)) > 25
+
+
+def test_lists_every_subject_and_why_it_is_out(page):
+    assert "region &#39;Region_3_L&#39; has zero variance" in page
+    assert "sub-99: no file sub-99/dwi" in page
+    assert "5 subjects considered, 3 included, 2 excluded" in page
+    for label in ("01", "02", "03", "04"):
+        assert f'id="sub-{label}"' in page
+
+
+def test_headline_numbers_are_those_of_the_table(study, page):
+    metrics = pd.read_csv(study["root"] / "metrics.tsv", sep="\t", dtype={"subject": str})
+    rows = metrics.query("metric == 'fc_r' and split == 'test' and subject != 'group'")
+    for predictor in ("model_analytic", "model_simulated", "ceiling"):
+        mean = rows.loc[rows["predictor"] == predictor, "value"].mean()
+        assert f"<b>{mean:.3f}</b>" in page
+
+
+def test_same_results_same_bytes_but_for_timings(study, page, tmp_path):
+    again = tmp_path / "report.html"
+    assert main(study_on_disk.arguments(study, again)) == 0
+    assert again.read_text(encoding="utf-8") == page
+    other = tmp_path / "other.html"
+    assert main(study_on_disk.arguments(study, other, benchmarks=False)) == 0
+    without = re.compile(r'<section id="timings">.*?</section>', re.S)
+    text = other.read_text(encoding="utf-8")
+    assert text != page
+    assert without.sub("", text) == without.sub("", page)
+
+
+def test_provenance_names_every_dataset(study, page):
+    record = json.loads((study["root"] / "provenance.json").read_text())
+    assert len(record["datasets"]) == 4 * 6 + 1
+    first = record["datasets"][0]
+    ds = read_dataset(study["files"]["connectome"][0])
+    assert (first["subject"], first["kind"], first["content_hash"]) == (
+        "01",
+        "connectome",
+        ds.attrs["content_hash"],
+    )
+    assert {row["rule"]: row["s"] for row in record["jobs"]} == {"fit": 31.5, "simulate": 12.25}
+    assert record["versions"]["brainloom"] and record["written"] and record["machine"]["python"]
+    assert [row["subject"] for row in record["cohort"] if row["included"] == "no"] == ["03", "99"]
+    assert first["content_hash"][:16] in page
+
+
+def test_one_subject_without_controls_truth_or_benchmarks(tmp_path):
+    study = study_on_disk.build_study(tmp_path, n_subjects=1, controls=False)
+    output = tmp_path / "report.html"
+    assert main(study_on_disk.arguments(study, output, truth=False, benchmarks=False)) == 0
+    text = output.read_text(encoding="utf-8")
+    assert "No negative control was fitted" in text
+    assert "Truth against estimate" not in text
+    assert "No benchmark files were given" in text
+    assert 'id="fig-score-fc"' in text and 'id="fig-sub-01-fc"' in text
+    assert 'id="fig-identification"' not in text
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+
+
+def test_all_subjects_failed(tmp_path):
+    study = study_on_disk.build_study(tmp_path, n_subjects=2, failed=("01", "02"))
+    output = tmp_path / "report.html"
+    assert main(study_on_disk.arguments(study, output)) == 0
+    text = output.read_text(encoding="utf-8")
+    assert "No held-out score of the model is available" in text
+    assert text.count('<span class="badge no">not usable</span>') == 2
+    assert "No parameter estimates are available" in text
+
+
+def test_values_that_are_not_numbers_do_not_stop_the_report(tmp_path):
+    study = study_on_disk.build_study(tmp_path, n_subjects=2)
+    paths = {kind: Path(files[0]) for kind, files in study["files"].items()}
+    fit = read_dataset(paths["fit"])
+    fit["fc_model"][:] = np.nan
+    fit["psd_model"][:] = np.nan
+    fit["loss"][:, 0] = np.nan
+    fit["stability_margin"][:] = np.nan
+    write_dataset(paths["fit"], fit)
+    simulation = read_dataset(paths["simulation"])
+    simulation["fcd"][:] = np.nan
+    simulation["psd"][0] = np.nan
+    write_dataset(paths["simulation"], simulation)
+    posterior = read_dataset(paths["posterior"])
+    posterior["eigenvalue"][:] = np.nan
+    write_dataset(paths["posterior"], posterior)
+    parameters = pd.read_csv(tmp_path / "parameters.tsv", sep="\t", dtype=str)
+    parameters.loc[parameters["subject"] == "01", ["lower", "upper"]] = "nan"
+    parameters.loc[0, "estimate"] = "nan"
+    parameters.to_csv(tmp_path / "parameters.tsv", sep="\t", index=False)
+    metrics = pd.read_csv(tmp_path / "metrics.tsv", sep="\t", dtype=str)
+    metrics.loc[metrics["predictor"] == "model_simulated", "value"] = ""
+    metrics.to_csv(tmp_path / "metrics.tsv", sep="\t", index=False)
+    output = tmp_path / "report.html"
+    assert main(study_on_disk.arguments(study, output)) == 0
+    text = output.read_text(encoding="utf-8")
+    assert 'id="fig-sub-02-fc"' in text and 'id="fig-sub-01-fc"' in text
+    assert "1 of 3 starts ended without a finite loss" in text
+
+
+def test_damaged_dataset_is_one_sentence(tmp_path, capsys):
+    study = study_on_disk.build_study(tmp_path, n_subjects=1)
+    damaged = Path(study["files"]["fit"][0])
+    damaged.write_bytes(damaged.read_bytes()[:-2000])
+    output = tmp_path / "report.html"
+    assert main(study_on_disk.arguments(study, output)) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and str(damaged) in error[0]
+    assert not output.exists()
+
+
+def test_missing_table_or_column_is_one_sentence(tmp_path):
+    with pytest.raises(StoreError, match=r"metrics\.tsv: file not found"):
+        read_table(tmp_path / "metrics.tsv", ("subject",))
+    (tmp_path / "truth.tsv").write_text("subject\tparameter\tvalue\n01\tcoupling\t1\n")
+    with pytest.raises(StoreError, match="column 'region' is missing"):
+        read_truth(tmp_path / "truth.tsv")
+
+
+def test_files_of_different_subjects_are_refused(tmp_path, capsys):
+    study = study_on_disk.build_study(tmp_path, n_subjects=2)
+    study["files"]["fit"].reverse()
+    assert main(study_on_disk.arguments(study, tmp_path / "report.html")) == 2
+    assert "belong to different subjects" in capsys.readouterr().err
+
+
+def test_benchmarks_by_folder_and_by_name(tmp_path):
+    header = "s\th:m:s\tmax_rss\tmean_load\n"
+    (tmp_path / "fit").mkdir()
+    (tmp_path / "fit" / "batch-001.tsv").write_text(header + "2.5\t0:00:02\t100\t99\n")
+    (tmp_path / "group.tsv").write_text(header + "1.0\t0:00:01\t-\t-\n")
+    (tmp_path / "notes.tsv").write_text("something\telse\n1\t2\n")
+    table = read_benchmarks(tmp_path)
+    assert table[["rule", "job", "s"]].values.tolist() == [["fit", "batch-001", 2.5], ["group", "", 1.0]]
+    assert np.isnan(table["max_rss"][1])
+
+
+def test_bootstrap_interval_covers_the_mean_of_known_data():
+    low, high = bootstrap_interval([0.0, 1.0] * 50)
+    assert low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.01)
+    assert high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.01)
+    assert np.isnan(bootstrap_interval([1.0, np.nan])).all()
+    assert bootstrap_interval([0.1, 0.4, np.nan, 0.9]) == bootstrap_interval([0.1, 0.4, 0.9])
+
+
+def test_finite_correlation_matches_numpy_and_survives_gaps():
+    x, y = np.random.default_rng(0).standard_normal((2, 50))
+    assert finite_correlation(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    x[3] = np.nan
+    keep = np.isfinite(x)
+    assert finite_correlation(x, y) == pytest.approx(np.corrcoef(x[keep], y[keep])[0, 1])
+    assert np.isnan(finite_correlation(np.ones(9), y[:9]))
+
+
+def test_scores_leave_the_cohort_rows_out():
+    metrics = pd.DataFrame(
+        [
+            ("01", "m", "test", "ceiling", "fc_r", 0.5, 1),
+            ("02", "m", "test", "ceiling", "fc_r", 0.7, 1),
+            ("group", "m", "test", "ceiling", "fc_r", 9.0, 2),
+        ],
+        columns=["subject", "model", "split", "predictor", "metric", "value", "n"],
+    )
+    assert held_out_scores(metrics)["ceiling"].mean == pytest.approx(0.6)
+    assert scores(metrics, metric="fc_r", split="train").empty
+
+
+def test_identification_counts_columns_and_no_ties():
+    assert identified_subjects(np.array([[0.9, 0.2], [0.1, 0.8]])) == 2
+    assert identified_subjects(np.array([[0.5, 0.9], [0.1, 0.8]])) == 1
+    assert identified_subjects(np.array([[0.5, 0.1], [0.5, 0.8]])) == 1
+
+
+def test_paragraph_does_not_credit_the_connectome_when_a_control_does_as_well():
+    def metrics(control):
+        rows = [
+            (f"{s:02d}", "m", "test", p, "fc_r", v, 1)
+            for s in range(8)
+            for p, v in (("model_analytic", 0.7 + 0.01 * s), ("control_uniform", control(s)))
+        ]
+        return pd.DataFrame(rows, columns=["subject", "model", "split", "predictor", "metric", "value", "n"])
+
+    def text(control):
+        return " ".join(
+            summary_sentences(
+                held_out_scores(metrics(control)),
+                model="HopfStep",
+                n_included=8,
+                n_total=8,
+                regional=["a", "noise"],
+                n_warned=0,
+            )
+        )
+
+    assert "no evidence that the individual connectome matters" in text(
+        lambda s: 0.7 + 0.01 * s + 0.02 * (-1) ** s
+    )
+    assert "speak against the individual connectome" in text(lambda s: 0.75 + 0.01 * s)
+    assert "is better in 8 of 8 (interval +0.200 to +0.200)" in text(lambda s: 0.5 + 0.01 * s)
+    assert best_control(held_out_scores(metrics(lambda s: 0.5))).predictor == "control_uniform"
+
+
+def test_warnings_name_disagreement_and_divergence(tmp_path):
+    datasets, _ = study_on_disk.subject_datasets("01", 0, n=8, frames=200, seeds=2, controls=False)
+    good = datasets["simulation"].assign_attrs(diverged=0)
+    good["fc_mean"][0] = datasets["fit"]["fc_model"].sel(predictor="model").values
+    fit = datasets["fit"].copy(deep=True)
+    fit["loss"][:] = 0.02
+    quiet = summarise_subject("01", {"fit": fit, "simulation": good})
+    assert quiet.agreement[0.1] == pytest.approx(1.0) and quiet.warnings == []
+    good["fc_mean"][0] = np.random.default_rng(0).uniform(-1, 1, good["fc_mean"][0].shape)
+    loud = summarise_subject("01", {"fit": fit, "simulation": good.assign_attrs(diverged=2)})
+    assert any("agree only at r" in text for text in loud.warnings)
+    assert any(text.startswith("2 realisations of the simulation diverged") for text in loud.warnings)
+
+
+def test_recovery_is_measured_across_subjects_or_within_them():
+    rng = np.random.default_rng(1)
+    rows, known = [], []
+    for s in range(5):
+        rows.append((f"{s}", "coupling", "global", 2.0 * s, 2.0 * s - 1, 2.0 * s + 1))
+        known.append((f"{s}", "coupling", "global", 2.0 * s + (3.0 if s == 0 else 0.5), "1/s"))
+        for k, value in enumerate(rng.standard_normal(20)):
+            # Values of one subject are shifted: recovery within subjects must not see the shift.
+            rows.append((f"{s}", "a", f"r{k}", value + 10 * s, value + 10 * s - 1, value + 10 * s + 1))
+            known.append((f"{s}", "a", f"r{k}", value, "1/s"))
+    parameters = pd.DataFrame(rows, columns=["subject", "parameter", "region", "estimate", "lower", "upper"])
+    truth = pd.DataFrame(known, columns=["subject", "parameter", "region", "value", "unit"])
+    table = {row["parameter"]: row for row in parameter_figures.recovery_table(parameters, truth)}
+    assert table["a"]["within"] == pytest.approx(1.0)
+    assert table["a"]["coverage"] == pytest.approx(0.2)
+    assert table["coupling"]["coverage"] == pytest.approx(0.8)
+    assert table["coupling"]["across"] == pytest.approx(
+        np.corrcoef([2.0 * s for s in range(5)], [3.0, 2.5, 4.5, 6.5, 8.5])[0, 1]
+    )
+    assert parameter_figures.recovery_table(parameters, None) == []
+
+
+def test_cohort_figures_return_nothing_for_nothing():
+    empty = pd.DataFrame(columns=["subject", "model", "split", "predictor", "metric", "value", "n"])
+    assert cohort_figures.score_figure(empty, metric="fc_r") is None
+    assert cohort_figures.difference_figure(empty) is None
+    assert cohort_figures.spectra_figure([]) is None
+    assert cohort_figures.eigenvalue_figure([]) is None
+    assert cohort_figures.agreement_figure([]) is None
+
+
+def test_diverging_map_is_symmetric_and_even_in_lightness():
+    rgb = diverging_map()(np.linspace(0, 1, 257))[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lms = (
+        linear
+        @ np.array(
+            [
+                [0.4122214708, 0.5363325363, 0.0514459929],
+                [0.2119034982, 0.6806995451, 0.1073969566],
+                [0.0883024619, 0.2817188376, 0.6299787005],
+            ]
+        ).T
+    )
+    lightness = np.cbrt(lms) @ np.array([0.2104542553, 0.7936177850, -0.0040720468])
+    assert lightness[128] == lightness.max() > 0.95
+    assert np.abs(lightness - lightness[::-1]).max() < 0.03
+    steps = np.diff(lightness[:129])
+    assert steps.min() > 0 and steps.max() < 3 * steps.min()
+
+
+def test_numbers_and_order():
+    assert number(-0.0004) == "0.000"
+    assert number(-0.5, 2) == "\u22120.50"
+    assert number(3e-7, 4, significant=True) == "3e-07"
+    assert number(None) == number("x") == number(np.inf) == "\u2013"
+    assert predictor_order(["zzz", "ceiling", "model_analytic"]) == ["model_analytic", "ceiling", "zzz"]
+
+
+def test_spectra_of_different_sampling_share_one_grid():
+    def summary(frequency):
+        ds = xr.Dataset(
+            {
+                "fc": (("split", "region", "region_to"), np.eye(2)[None]),
+                "psd": (("split", "region", "frequency"), np.ones((1, 2, frequency.size))),
+            },
+            coords={"split": ["test"], "region": ["a", "b"], "frequency": frequency},
+        )
+        return summarise_subject("x", {"signal": ds})
+
+    figure = cohort_figures.spectra_figure(
+        [summary(np.linspace(0, 0.5, 20)), summary(np.linspace(0, 0.2, 33))]
+    )
+    assert figure is not None
