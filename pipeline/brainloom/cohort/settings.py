@@ -21,11 +21,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "preprocess_connectome": ("input.atlas", "input.task", "connectome"),
     "preprocess_signal": ("input.atlas", "input.task", "signal", "model.frequency_band"),
-    "fit": ("model", "fit", "analyse.controls", "signal"),
-    "identify": ("model", "fit", "identify", "signal"),
+    "fit": ("model", "fit", "analyse.controls", "signal.band", "signal.filter_order"),
+    "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order"),
     "simulate": ("model", "simulate", "signal"),
-    "analyse": ("model.name", "analyse", "signal"),
-    "group": ("model.name", "signal", "group"),
+    "analyse": ("model.name", "analyse.fcd"),
+    "group": ("model.name", "group"),
     "report": ("input", "model", "connectome", "signal", "fit", "identify", "simulate", "analyse", "group"),
 }
 # Read by every step.

