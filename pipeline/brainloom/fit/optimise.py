@@ -19,16 +19,19 @@ PATIENCE, TOLERANCE = 20, 1e-4
 
 
 class Fits(NamedTuple):
-    """Results of all starts: theta (start, size), loss (start, step) NaN after the end, n_steps, converged."""
+    """Results of all starts: best point, objective at every step (NaN after the end) and at the best point."""
 
     theta: jax.Array
+    history: jax.Array
     loss: jax.Array
     n_steps: jax.Array
     converged: jax.Array
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def fit_starts(setup: FitSetup, problem: Problem, starts: jax.Array, max_steps: int) -> Fits:
+@partial(jax.jit, static_argnums=(0, 4))
+def fit_starts(
+    setup: FitSetup, problem: Problem, starts: jax.Array, n_starts: jax.Array, max_steps: int
+) -> Fits:
     """
     L-BFGS with a zoom line search (Nocedal & Wright 2006, ch. 3.5 and 7.2) from every start.
 
@@ -37,6 +40,9 @@ def fit_starts(setup: FitSetup, problem: Problem, starts: jax.Array, max_steps: 
     setup : FitSetup
     problem : Problem
     starts : (start, size) array
+    n_starts : int
+        How many of them to use; the others return NaN. Not part of the compiled program, so that controls
+        with fewer starts share it.
     max_steps : int
 
     Returns
@@ -44,7 +50,21 @@ def fit_starts(setup: FitSetup, problem: Problem, starts: jax.Array, max_steps: 
     Fits
         The best point of each start. A step whose objective is not finite is not taken.
     """
-    return jax.vmap(lambda start: _lbfgs(partial(objective, setup, problem), start, max_steps))(starts)
+    loss = partial(objective, setup, problem)
+
+    # One after the other inside the program: batched, every start would wait for the longest line search.
+    def run(k: jax.Array, results: Fits) -> Fits:
+        fit = _lbfgs(loss, starts[k], max_steps)
+        return jax.tree.map(lambda all_starts, one: all_starts.at[k].set(one), results, fit)
+
+    empty = Fits(
+        jnp.full_like(starts, jnp.nan),
+        jnp.full((len(starts), max_steps), jnp.nan, starts.dtype),
+        jnp.full(len(starts), jnp.nan, starts.dtype),
+        jnp.zeros(len(starts), int),
+        jnp.zeros(len(starts), bool),
+    )
+    return jax.lax.fori_loop(0, n_starts, run, empty)
 
 
 def _lbfgs(loss, start: jax.Array, max_steps: int) -> Fits:
@@ -77,4 +97,5 @@ def _lbfgs(loss, start: jax.Array, max_steps: int) -> Fits:
     last = loss(theta)
     better = last < best[1]
     final = jnp.where(better, theta, best[0])
-    return Fits(final, history, k, settled & jnp.isfinite(history[k - 1]))
+    lowest = jnp.minimum(best[1], jnp.where(jnp.isfinite(last), last, jnp.inf))
+    return Fits(final, history, lowest, k, settled & jnp.isfinite(history[k - 1]))
