@@ -1,7 +1,7 @@
 """A small study on disk for the report tests: an OU network per subject, really simulated, scored and stored.
 
-The "fit" is the true network with disturbed parameters, so that scores, intervals and truth are meaningful without
-running an optimiser.
+Signal, metrics and group datasets come from the code of the workflow. The "fit" is the true network with disturbed
+parameters, so that scores, intervals and truth mean something without running an optimiser.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import xarray as xr
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 from brainloom.analysis.features import features
-from brainloom.analysis.metric_rows import MetricRows, averaged_rows
 from brainloom.analysis.nulls import edge_shuffle, uniform
-from brainloom.analysis.scores import fc_scores, feature_scores
+from brainloom.analysis.signal_dataset import signal_dataset
+from brainloom.analysis.subject_scores import score_subject
 from brainloom.core.provenance import json_hash, provenance_attrs
+from brainloom.steps import group
 from brainloom.store import failed_dataset, write_dataset
 
 TR = 0.72
@@ -26,6 +27,7 @@ SIGNAL = {
     "band": [0.01, 0.1],
     "filter_order": 2,
     "global_signal_regression": False,
+    "splits": "halves",
     "fcd_window": 30.0,
     "fcd_step": 6.0,
     "psd_window": 64,
@@ -36,9 +38,12 @@ PARAMS = {
     "precision": "float64",
     "model": {"name": "LinearStep"},
     "signal": SIGNAL,
+    "fit": {"control_starts": 1},
     "identify": {"level": 0.9},
+    "group": {"mixture": True},
 }
 KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+UNITS = {"coupling": "1/s", "gamma": "1/s", "noise": "state/sqrt(s)"}
 
 
 def jacobian(weights: np.ndarray, coupling: float, gamma: np.ndarray) -> np.ndarray:
@@ -102,68 +107,149 @@ def truth_of(label: int, n: int) -> dict:
     }
 
 
+def connectome_of(truth: dict, regions: list[str]) -> xr.Dataset:
+    n = len(regions)
+    side = ["L"] * (n // 2) + ["R"] * (n // 2)
+    pair = ("region", "region_to")
+    return xr.Dataset(
+        {"weights": (pair, truth["weights"]), "lengths": (pair, truth["lengths"])},
+        coords={
+            "region": regions,
+            "region_to": regions,
+            "hemisphere": ("region", side),
+            "homotope": ("region", truth["mirror"]),
+            **{axis: ("region", truth["xyz"][:, k]) for k, axis in enumerate("xyz")},
+        },
+        attrs={"normalisation": "mean_strength", "scale": 1.0, "transform": "linear", "density": 1.0},
+    )
+
+
+def fit_of(networks: dict, values: dict, frequency: np.ndarray, regions: list[str]) -> xr.Dataset:
+    """A fit dataset of known parameters: features are computed, only the loss curves are made up."""
+    n, labels, starts, steps = len(regions), list(networks), 3, 60
+    drifts = [jacobian(weights, values["coupling"], values["gamma"]) for weights in networks.values()]
+    covariances = [covariance(drift, values["noise"]) for drift in drifts]
+    lag = [expm(drift * TR) @ cov for drift, cov in zip(drifts, covariances, strict=True)]
+    loss = np.full((len(labels), starts, steps), np.nan)
+    for p in range(len(labels)):
+        for s in range(starts):
+            stop = steps - 11 * s
+            loss[p, s, :stop] = 0.02 + 0.004 * p + 0.3 * np.exp(-np.arange(stop) / (5 + 2 * s))
+    table = np.stack([np.full(n, values["coupling"]), values["gamma"], values["noise"]])
+    pair = ("predictor", "region", "region_to")
+    return xr.Dataset(
+        {
+            "estimate": (
+                ("predictor", "start", "parameter", "region"),
+                np.broadcast_to(table, (len(labels), starts, 3, n)).copy(),
+            ),
+            "loss": (("predictor", "start", "step"), loss),
+            "best_start": ("predictor", np.zeros(len(labels), int)),
+            "n_steps": (("predictor", "start"), np.isfinite(loss).sum(axis=2)),
+            "converged": (("predictor", "start"), np.ones((len(labels), starts), bool)),
+            "stability_margin": ("predictor", [-np.linalg.eigvals(drift).real.max() for drift in drifts]),
+            "fc_model": (pair, np.array([correlation(c) for c in covariances])),
+            "lag1_model": (
+                pair,
+                np.array(
+                    [
+                        m / np.sqrt(np.outer(np.diag(c), np.diag(c)))
+                        for m, c in zip(lag, covariances, strict=True)
+                    ]
+                ),
+            ),
+            "variance_model": (
+                ("predictor", "region"),
+                np.array([np.diag(c) / np.diag(c).mean() for c in covariances]),
+            ),
+            "psd_model": (
+                ("predictor", "region", "frequency"),
+                np.array([model_psd(drift, values["noise"], frequency) for drift in drifts]),
+            ),
+            "frequency_hz": ("region", np.zeros(n)),
+        },
+        coords={
+            "region": regions,
+            "region_to": regions,
+            "predictor": labels,
+            "parameter": list(UNITS),
+            "frequency": frequency,
+            "family": ("predictor", ["model_analytic" if p == "model" else p.split(":")[0] for p in labels]),
+            "scope": ("parameter", ["global", "regional", "regional"]),
+            "unit": ("parameter", list(UNITS.values())),
+        },
+    )
+
+
+def posterior_of(fit: xr.Dataset, rng: np.random.Generator) -> xr.Dataset:
+    values = fit["estimate"].sel(predictor="model", start=0).values
+    n = values.shape[1]
+    sd = rng.uniform(0.1, 1.0, (3, n))
+    sd[0] = 0.2
+    ends = [values * np.exp(k * 1.645 * sd) for k in (-1, 1)]
+    contraction = 1 - sd
+    place = ("parameter", "region")
+    return xr.Dataset(
+        {
+            "sd": (place, sd),
+            "lower": (place, np.minimum(*ends)),
+            "upper": (place, np.maximum(*ends)),
+            "contraction": (place, contraction),
+            "estimate": (place, values),
+            "identified": (
+                place,
+                np.where(contraction >= 0.5, "yes", np.where(contraction >= 0.1, "weak", "no")),
+            ),
+            "eigenvalue": ("direction", np.logspace(4, -9, 2 * n + 1)),
+        },
+        coords={"parameter": fit["parameter"].values, "region": fit["region"].values},
+        attrs={"level": 0.9},
+    )
+
+
+def simulation_of(drift: np.ndarray, noise: np.ndarray, frames: int, seeds: int, regions, rng) -> xr.Dataset:
+    runs = [simulate(drift, noise, frames, rng) for _ in range(seeds)]
+    found = [features(x, TR, SIGNAL) for x in runs]
+    mean = np.mean([f["fc"] for f in found], axis=0)
+    pair = ("region", "region_to")
+    return xr.Dataset(
+        {
+            "bold": (("seed", "time", "region"), np.array(runs, np.float32)),
+            "fc": (("seed", *pair), np.array([f["fc"] for f in found])),
+            "lag1": (("seed", *pair), np.array([f["lag1"] for f in found])),
+            "fcd": (("seed", "window", "window_to"), np.array([f["fcd"] for f in found], np.float32)),
+            "psd": (("seed", "region", "frequency"), np.array([f["psd"] for f in found])),
+            "variance": (("seed", "region"), np.array([f["variance"] for f in found])),
+            "metastability": ("seed", np.array([f["metastability"] for f in found])),
+            "fc_mean": (("noise_level", *pair), np.array([mean, 0.8 * mean])),
+        },
+        coords={
+            "region": regions,
+            "region_to": regions,
+            "seed": np.arange(seeds),
+            "frequency": found[0]["frequency"],
+            "noise_level": [0.1, 0.3],
+        },
+        attrs={"dt": 0.072, "n_realisations": seeds, "diverged": 0},
+    )
+
+
 def subject_datasets(
     label: str, index: int, *, n: int, frames: int, seeds: int, controls: bool
 ) -> tuple[dict, dict]:
-    """All datasets of one subject, and its truth."""
+    """All datasets of one subject, and its truth. `frames` is the length of one half."""
     truth = truth_of(index, n)
     rng = np.random.default_rng(index)
     regions = [f"Region_{i % (n // 2) + 1}_{'L' if i < n // 2 else 'R'}" for i in range(n)]
-    region = {"region": regions, "region_to": regions}
     drift = jacobian(truth["weights"], truth["coupling"], truth["gamma"])
     bold = simulate(drift, truth["noise"], 2 * frames, rng) * 50 + 1000
-    parts = {"train": bold[:frames], "validation": bold[frames * 2 // 3 : frames], "test": bold[frames:]}
-    found = {split: features(x, TR, SIGNAL) for split, x in parts.items()}
-    frequency = found["test"]["frequency"]
-
-    out = {}
-    side = ["L"] * (n // 2) + ["R"] * (n // 2)
-    out["connectome"] = xr.Dataset(
-        {
-            "weights": (("region", "region_to"), truth["weights"], {"units": "1", "long_name": "weights"}),
-            "lengths": (("region", "region_to"), truth["lengths"], {"units": "mm", "long_name": "lengths"}),
-        },
-        coords=region
-        | {"hemisphere": ("region", side), "homotope": ("region", truth["mirror"])}
-        | {axis: ("region", truth["xyz"][:, k]) for k, axis in enumerate("xyz")},
-        attrs={"normalisation": "mean_strength", "scale": 1.0, "transform": "linear"},
-    )
-    windows = max(f["fcd"].shape[0] for f in found.values())
-    fcd = np.full((3, windows, windows), np.nan, np.float32)
-    for k, f in enumerate(found.values()):
-        fcd[k, : len(f["fcd"]), : len(f["fcd"])] = f["fcd"]
-    split = ("split",)
-    out["signal"] = xr.Dataset(
-        {
-            "bold": (("run", "time", "region"), bold[None].astype(np.float32)),
-            "fc": ((*split, "region", "region_to"), np.array([f["fc"] for f in found.values()])),
-            "lag1": ((*split, "region", "region_to"), np.array([f["lag1"] for f in found.values()])),
-            "fcd": ((*split, "window", "window_to"), fcd),
-            "psd": (
-                (*split, "region", "frequency"),
-                np.array([f["psd"] for f in found.values()]),
-                {"units": "1/Hz"},
-            ),
-            "variance": ((*split, "region"), np.array([f["variance"] for f in found.values()])),
-            "tsnr": ("region", bold.mean(axis=0) / bold.std(axis=0)),
-            "n_frames": (split, np.array([f["n_frames"] for f in found.values()])),
-            "effective_dof": (split, np.array([f["effective_dof"] for f in found.values()])),
-            "metastability": (split, np.array([f["metastability"] for f in found.values()])),
-        },
-        coords=region | {"split": list(found), "frequency": frequency},
-        attrs={
-            "repetition_time": TR,
-            "band": json.dumps(SIGNAL["band"]),
-            "splits": "halves",
-            "fcd_window_frames": 42,
-            "fcd_step_frames": 8,
-            "dvars_median": 0.38,
-        },
-    )
-
-    # The fit: the true network, parameters off by a little; controls: other weights.
-    coupling = truth["coupling"] * rng.lognormal(0, 0.1)
-    gamma, noise = truth["gamma"] * rng.lognormal(0, 0.15, n), truth["noise"] * rng.lognormal(0, 0.15, n)
+    out = {"connectome": connectome_of(truth, regions)}
+    out["signal"] = signal_dataset([bold], TR, regions, SIGNAL, [0.04, 0.07])
+    fitted = {
+        "coupling": truth["coupling"] * rng.lognormal(0, 0.1),
+        "gamma": truth["gamma"] * rng.lognormal(0, 0.15, n),
+        "noise": truth["noise"] * rng.lognormal(0, 0.15, n),
+    }
     networks = {"model": truth["weights"]}
     if controls:
         networks |= {
@@ -172,147 +258,22 @@ def subject_datasets(
             "control_edge_shuffle:1": edge_shuffle(truth["weights"], 1),
             "control_uniform": uniform(truth["weights"]),
         }
-    fc_model, psd_model = [], []
-    for weights in networks.values():
-        own = jacobian(weights, coupling, gamma)
-        fc_model.append(correlation(covariance(own, noise)))
-        psd_model.append(model_psd(own, noise, frequency))
-    starts, steps = 3, 60
-    loss = np.full((len(networks), starts, steps), np.nan)
-    for p in range(len(networks)):
-        for s in range(starts):
-            stop = steps - 11 * s
-            loss[p, s, :stop] = 0.02 + 0.004 * p + 0.3 * np.exp(-np.arange(stop) / (5 + 2 * s))
-    names = ["coupling", "gamma", "noise"]
-    values = np.stack([np.full(n, coupling), gamma, noise])
-    estimate = np.broadcast_to(values, (len(networks), starts, 3, n)).copy()
-    labels = list(networks)
-    out["fit"] = xr.Dataset(
-        {
-            "estimate": (("predictor", "start", "parameter", "region"), estimate),
-            "loss": (("predictor", "start", "step"), loss),
-            "best_start": ("predictor", np.zeros(len(labels), int)),
-            "n_steps": (("predictor", "start"), np.isfinite(loss).sum(axis=2)),
-            "converged": (("predictor", "start"), np.ones((len(labels), starts), bool)),
-            "stability_margin": ("predictor", np.full(len(labels), -np.linalg.eigvals(drift).real.max())),
-            "fc_model": (("predictor", "region", "region_to"), np.array(fc_model)),
-            "psd_model": (("predictor", "region", "frequency"), np.array(psd_model)),
-        },
-        coords=region
-        | {
-            "predictor": labels,
-            "parameter": names,
-            "frequency": frequency,
-            "family": ("predictor", ["model_analytic" if p == "model" else p.split(":")[0] for p in labels]),
-            "scope": ("parameter", ["global", "regional", "regional"]),
-            "unit": ("parameter", ["1/s", "1/s", "1/sqrt(s)"]),
-        },
-    )
-    sd = rng.uniform(0.1, 1.0, (3, n))
-    sd[0] = 0.2
-    sign = np.sign(values)
-    edges = [sign * np.abs(values) * np.exp(k * 1.645 * sd) for k in (-1, 1)]
-    contraction = 1 - sd
-    count = 2 * n + 1
-    out["posterior"] = xr.Dataset(
-        {
-            "sd": (("parameter", "region"), sd),
-            "lower": (("parameter", "region"), np.minimum(*edges)),
-            "upper": (("parameter", "region"), np.maximum(*edges)),
-            "contraction": (("parameter", "region"), contraction),
-            "estimate": (("parameter", "region"), values),
-            "identified": (
-                ("parameter", "region"),
-                np.where(contraction >= 0.5, "yes", np.where(contraction >= 0.1, "weak", "no")),
-            ),
-            "eigenvalue": ("direction", np.logspace(4, -9, count)),
-        },
-        coords={"parameter": names, "region": regions},
-        attrs={"level": 0.9},
-    )
-
-    own = jacobian(truth["weights"], coupling, gamma)
-    runs = [simulate(own, noise, frames, rng) for _ in range(seeds)]
-    simulated = [features(x, TR, SIGNAL) for x in runs]
-    mean_fc = np.mean([f["fc"] for f in simulated], axis=0)
-    out["simulation"] = xr.Dataset(
-        {
-            "bold": (("seed", "time", "region"), np.array(runs, np.float32)),
-            "fc": (("seed", "region", "region_to"), np.array([f["fc"] for f in simulated])),
-            "fcd": (("seed", "window", "window_to"), np.array([f["fcd"] for f in simulated], np.float32)),
-            "psd": (("seed", "region", "frequency"), np.array([f["psd"] for f in simulated])),
-            "fc_mean": (
-                ("noise_level", "region", "region_to"),
-                np.array([mean_fc, 0.5 * mean_fc + 0.5 * found["train"]["fc"]]),
-            ),
-        },
-        coords=region | {"seed": np.arange(seeds), "frequency": frequency, "noise_level": [0.1, 0.3]},
-        attrs={"dt": 0.072, "n_realisations": seeds, "diverged": 0},
-    )
-
-    rows = MetricRows(label, "LinearStep")
-    for split in ("train", "test"):
-        target = found[split]
-        families: dict[str, list] = {}
-        for name, fc in zip(labels, fc_model, strict=True):
-            families.setdefault(name.split(":")[0], []).append(fc_scores(fc, target["fc"]))
-        for family, each in families.items():
-            rows.add_repeated(split, "model_analytic" if family == "model" else family, dict(enumerate(each)))
-        simulated_mean = {
-            key: np.mean([f[key] for f in simulated], axis=0) for key in ("fc", "lag1", "psd", "variance")
-        }
-        rows.add(
-            split,
-            "model_simulated",
-            feature_scores(simulated_mean, target, frequency, SIGNAL["band"])
-            | {"fcd_ks": 0.2 + 0.02 * index},
-            n=seeds,
-        )
-        rows.add(split, "structural", fc_scores(truth["weights"], target["fc"]))
-    rows.add(
-        "test",
-        "ceiling",
-        feature_scores(found["train"], found["test"], frequency, SIGNAL["band"])
-        | {"fcd_ks": 0.15 + 0.01 * index},
-    )
-    out["metrics"] = rows.to_dataset()
-    return out, truth | {"coupling_fit": coupling}
+    out["fit"] = fit_of(networks, fitted, out["signal"]["frequency"].values, regions)
+    out["posterior"] = posterior_of(out["fit"], rng)
+    own = jacobian(truth["weights"], fitted["coupling"], fitted["gamma"])
+    out["simulation"] = simulation_of(own, fitted["noise"], frames, seeds, regions, rng)
+    inputs = {kind: out[kind] for kind in ("connectome", "signal", "fit", "simulation")}
+    out["metrics"] = score_subject(label, "LinearStep", fcd=True, seed=0, **inputs)
+    return out, truth
 
 
-def parameter_table(label: str, posterior: xr.Dataset) -> pd.DataFrame:
-    """Rows of parameters.tsv of one subject."""
-    units = {"coupling": "1/s", "gamma": "1/s", "noise": "1/sqrt(s)"}
-    rows = []
-    for name in posterior["parameter"].values:
-        part = posterior.sel(parameter=name)
-        for k, region in enumerate(part["region"].values):
-            if name == "coupling" and k:
-                break
-            rows.append(
-                (
-                    label,
-                    "LinearStep",
-                    name,
-                    "global" if name == "coupling" else region,
-                    *(float(part[v][k]) for v in ("estimate", "lower", "upper")),
-                    units[name],
-                    str(part["identified"][k].values),
-                )
-            )
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "subject",
-            "model",
-            "parameter",
-            "region",
-            "estimate",
-            "lower",
-            "upper",
-            "unit",
-            "identified",
-        ],
-    )
+def truth_rows(label: str, truth: dict, regions) -> list[tuple]:
+    rows = [(label, "coupling", "global", truth["coupling"], UNITS["coupling"])]
+    return rows + [
+        (label, name, str(region), truth[name][k], UNITS[name])
+        for name in ("gamma", "noise")
+        for k, region in enumerate(regions)
+    ]
 
 
 def build_study(
@@ -325,35 +286,26 @@ def build_study(
     failed: tuple[str, ...] = (),
     controls: bool = True,
 ) -> dict:
-    """Write a study below `root`; returns the arguments of the report step by name.
+    """Write a study below `root`; returns its folder and its files by kind.
 
     `failed` subjects have datasets that say so; one more subject, "99", has none at all, as when its files are missing.
     """
     root = Path(root)
     files: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    metrics, parameters, cohort, truths = [], [], [], []
-    for index in range(n_subjects):
-        label = f"{index + 1:02d}"
+    index, truths = [], []
+    for position in range(n_subjects):
+        label = f"{position + 1:02d}"
+        index.append((label, "yes", ""))
         if label in failed:
             reason = (
                 f"sub-{label}: region 'Region_3_L' has zero variance; remove the subject or repair the file"
             )
             datasets = {kind: failed_dataset(kind, label, reason) for kind in KINDS}
-            cohort.append((label, "no", reason))
         else:
             datasets, truth = subject_datasets(
-                label, index, n=n, frames=frames, seeds=seeds, controls=controls
+                label, position, n=n, frames=frames, seeds=seeds, controls=controls
             )
-            metrics.append(averaged_rows(datasets["metrics"]))
-            parameters.append(parameter_table(label, datasets["posterior"]))
-            cohort.append((label, "yes", ""))
-            regions = datasets["signal"]["region"].values
-            truths.append((label, "coupling", "global", truth["coupling"], "1/s"))
-            truths += [
-                (label, name, region, truth[name][k], "1/s")
-                for name in ("gamma", "noise")
-                for k, region in enumerate(regions)
-            ]
+            truths += truth_rows(label, truth, datasets["signal"]["region"].values)
         for kind, ds in datasets.items():
             path = root / f"sub-{label}" / f"sub-{label}_desc-{kind}.zarr.zip"
             attrs = {
@@ -368,46 +320,24 @@ def build_study(
             )
             write_dataset(path, ds.assign_attrs(attrs))
             files[kind].append(str(path))
-    cohort.append(("99", "no", "sub-99: no file sub-99/dwi/sub-99_atlas-x_meas-weight_relmat.tsv"))
-    columns = ["subject", "model", "split", "predictor", "metric", "value", "n"]
-    table = pd.concat(metrics) if metrics else pd.DataFrame(columns=columns)
-    means = (
-        [
-            ("group", "LinearStep", split, predictor, metric, part["value"].mean(), len(part))
-            for (split, predictor, metric), part in table.groupby(["split", "predictor", "metric"])
-        ]
-        if metrics
-        else []
-    )
-    table = pd.concat([table, pd.DataFrame(means, columns=columns)]) if means else table
-    table.to_csv(root / "metrics.tsv", sep="\t", index=False)
-    empty = pd.DataFrame(
-        columns=[
-            "subject",
-            "model",
-            "parameter",
-            "region",
-            "estimate",
-            "lower",
-            "upper",
-            "unit",
-            "identified",
-        ]
-    )
-    (pd.concat(parameters) if parameters else empty).to_csv(root / "parameters.tsv", sep="\t", index=False)
-    pd.DataFrame(cohort, columns=["subject", "included", "reason"]).to_csv(
-        root / "cohort.tsv", sep="\t", index=False
+    index.append(("99", "no", "sub-99: no file sub-99/dwi/sub-99_atlas-x_meas-weight_relmat.tsv"))
+    pd.DataFrame(index, columns=["subject", "included", "reason"]).to_csv(
+        root / "index.tsv", sep="\t", index=False
     )
     pd.DataFrame(truths, columns=["subject", "parameter", "region", "value", "unit"]).to_csv(
         root / "truth.tsv", sep="\t", index=False
     )
-    group = xr.Dataset(
-        attrs={"kind": "group", "subject": "", "study": "synthetic", "status": "ok", "reason": ""}
-        | provenance_attrs("group", PARAMS, {}, seed=0, precision="float64")
-    )
-    write_dataset(root / "group.zarr.zip", group)
+    command = [
+        "--index",
+        str(root / "index.tsv"),
+        "--output",
+        str(root / "group.zarr.zip"),
+        "--tables",
+        str(root),
+    ]
+    assert group.main([*command, *_lists(files), "--params", json.dumps(PARAMS)]) == 0
     for rule, seconds in (("fit", 31.5), ("simulate", 12.25)):
-        path = root / "benchmarks" / rule / "batch-001.tsv"
+        path = root / "benchmarks" / rule / "b001.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -416,20 +346,15 @@ def build_study(
     return {"files": files, "root": root}
 
 
+def _lists(files: dict[str, list[str]]) -> list[str]:
+    return [word for kind, paths in files.items() for word in (f"--{kind}", *paths)]
+
+
 def arguments(study: dict, output: Path, *, truth: bool = True, benchmarks: bool = True) -> list[str]:
     """Command line of the report step for a study of `build_study`."""
     root = study["root"]
-    args = ["--group", str(root / "group.zarr.zip"), "--tables", str(root)]
-    for kind, paths in study["files"].items():
-        args += [f"--{kind}", *paths]
-    args += [
-        "--output",
-        str(output),
-        "--provenance",
-        str(output.with_name("provenance.json")),
-        "--params",
-        json.dumps(PARAMS),
-    ]
+    args = ["--group", str(root / "group.zarr.zip"), "--tables", str(root), *_lists(study["files"])]
+    args += ["--output", str(output), "--provenance", str(output.with_name("provenance.json"))]
+    args += ["--params", json.dumps(PARAMS)]
     args += ["--truth", str(root / "truth.tsv")] if truth else []
-    args += ["--benchmarks", str(root / "benchmarks")] if benchmarks else []
-    return args
+    return args + (["--benchmarks", str(root / "benchmarks")] if benchmarks else [])

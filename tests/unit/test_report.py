@@ -21,9 +21,15 @@ from brainloom.report import cohort_figures, parameter_figures
 from brainloom.report.headline import best_control, held_out_scores, summary_sentences
 from brainloom.report.names import number, predictor_order
 from brainloom.report.results import read_benchmarks, read_table, read_truth
-from brainloom.report.sections import identified_subjects
 from brainloom.report.style import diverging_map
-from brainloom.report.summary import bootstrap_interval, finite_correlation, scores, summarise_subject
+from brainloom.report.summary import (
+    bootstrap_interval,
+    compare,
+    finite_correlation,
+    scores,
+    summarise_group,
+    summarise_subject,
+)
 from brainloom.steps.report import main
 from brainloom.store import read_dataset, write_dataset
 
@@ -224,11 +230,11 @@ def test_files_of_different_subjects_are_refused(tmp_path, capsys):
 def test_benchmarks_by_folder_and_by_name(tmp_path):
     header = "s\th:m:s\tmax_rss\tmean_load\n"
     (tmp_path / "fit").mkdir()
-    (tmp_path / "fit" / "batch-001.tsv").write_text(header + "2.5\t0:00:02\t100\t99\n")
+    (tmp_path / "fit" / "b001.tsv").write_text(header + "2.5\t0:00:02\t100\t99\n")
     (tmp_path / "group.tsv").write_text(header + "1.0\t0:00:01\t-\t-\n")
     (tmp_path / "notes.tsv").write_text("something\telse\n1\t2\n")
     table = read_benchmarks(tmp_path)
-    assert table[["rule", "job", "s"]].values.tolist() == [["fit", "batch-001", 2.5], ["group", "", 1.0]]
+    assert table[["rule", "job", "s"]].values.tolist() == [["fit", "b001", 2.5], ["group", "", 1.0]]
     assert np.isnan(table["max_rss"][1])
 
 
@@ -262,10 +268,35 @@ def test_scores_leave_the_cohort_rows_out():
     assert scores(metrics, metric="fc_r", split="train").empty
 
 
-def test_identification_counts_columns_and_no_ties():
-    assert identified_subjects(np.array([[0.9, 0.2], [0.1, 0.8]])) == 2
-    assert identified_subjects(np.array([[0.5, 0.9], [0.1, 0.8]])) == 1
-    assert identified_subjects(np.array([[0.5, 0.1], [0.5, 0.8]])) == 1
+def test_identification_is_that_of_the_group_dataset(study, page):
+    group = read_dataset(study["root"] / "group.zarr.zip")
+    summary = summarise_group(group)
+    metrics = pd.read_csv(study["root"] / "metrics.tsv", sep="\t", dtype={"subject": str})
+    rows = metrics.query(
+        "metric == 'identification' and predictor == 'model_analytic' and subject != 'group'"
+    )
+    assert summary.labels == ["01", "02", "04"]
+    assert summary.identified == rows["value"].sum()
+    assert f"{summary.identified} of 3 held-out FCs are predicted best" in page
+    np.testing.assert_allclose(
+        np.diag(summary.fingerprint),
+        metrics.query(
+            "metric == 'fc_r' and split == 'test' and predictor == 'model_analytic' and subject != 'group'"
+        )["value"],
+    )
+    assert summarise_group(xr.Dataset()).identified == 0
+
+
+def test_paired_differences_are_those_of_the_group_dataset(study):
+    group = read_dataset(study["root"] / "group.zarr.zip")
+    metrics = pd.read_csv(study["root"] / "metrics.tsv", sep="\t", dtype={"subject": str})
+    table = scores(metrics, metric="fc_r", split="test")
+    stored = group.sel(compared="model_analytic", reference="control_uniform")
+    found = compare(table["model_analytic"], table["control_uniform"], seed=0)
+    assert found.mean == pytest.approx(float(stored["difference_mean"]))
+    assert found.lower == pytest.approx(float(stored["difference_lower"]))
+    assert found.upper == pytest.approx(float(stored["difference_upper"]))
+    assert found.p_value == pytest.approx(float(stored["difference_p_value"]))
 
 
 def test_paragraph_does_not_credit_the_connectome_when_a_control_does_as_well():
@@ -297,18 +328,28 @@ def test_paragraph_does_not_credit_the_connectome_when_a_control_does_as_well():
     assert best_control(held_out_scores(metrics(lambda s: 0.5))).predictor == "control_uniform"
 
 
-def test_warnings_name_disagreement_and_divergence(tmp_path):
+def test_agreement_and_warnings_are_taken_from_the_datasets():
     datasets, _ = study_on_disk.subject_datasets("01", 0, n=8, frames=200, seeds=2, controls=False)
-    good = datasets["simulation"].assign_attrs(diverged=0)
-    good["fc_mean"][0] = datasets["fit"]["fc_model"].sel(predictor="model").values
-    fit = datasets["fit"].copy(deep=True)
+    fit, simulation = datasets["fit"].copy(deep=True), datasets["simulation"]
     fit["loss"][:] = 0.02
-    quiet = summarise_subject("01", {"fit": fit, "simulation": good})
+    simulation["fc_mean"][0] = fit["fc_model"].sel(predictor="model").values
+    quiet = summarise_subject("01", {"fit": fit, "simulation": simulation})
     assert quiet.agreement[0.1] == pytest.approx(1.0) and quiet.warnings == []
-    good["fc_mean"][0] = np.random.default_rng(0).uniform(-1, 1, good["fc_mean"][0].shape)
-    loud = summarise_subject("01", {"fit": fit, "simulation": good.assign_attrs(diverged=2)})
-    assert any("agree only at r" in text for text in loud.warnings)
-    assert any(text.startswith("2 realisations of the simulation diverged") for text in loud.warnings)
+    fit["converged"][:] = False
+    fit["loss"][0, 2] = 0.03
+    fit["stability_margin"][:] = 0.002
+    loud = summarise_subject(
+        "01", {"fit": fit, "metrics": xr.Dataset(attrs={"warnings": '["2 realisations diverged."]'})}
+    )
+    text = " ".join(loud.warnings)
+    for part in (
+        "before it converged",
+        "0.02 to 0.03",
+        "slowest time constant 500 s",
+        "2 realisations diverged.",
+    ):
+        assert part in text
+    assert len(loud.warnings) == 4
 
 
 def test_recovery_is_measured_across_subjects_or_within_them():

@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from brainloom.analysis.subject_scores import MIN_AGREEMENT
 from brainloom.report.names import (
     EMPIRICAL,
     SPLITS,
     metric_label,
+    number,
     predictor_colour,
     predictor_name,
     predictor_order,
@@ -19,10 +21,9 @@ from brainloom.report.names import (
 )
 from brainloom.report.style import BAND, GRID, INK, MUTED, SURFACE, legend_above, log_axis, new_figure
 from brainloom.report.summary import (
-    AGREEMENT,
     SubjectSummary,
     bootstrap_interval,
-    finite_correlation,
+    compare,
     scores,
 )
 
@@ -80,8 +81,13 @@ def _paired_rows(axes, table: pd.DataFrame, rows: list[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def difference_figure(metrics: pd.DataFrame, *, metric: str = "fc_r", reference: str = "model_analytic"):
-    """Held-out score of the model minus that of every other predictor, paired by subject."""
+def difference_figure(
+    metrics: pd.DataFrame, *, metric: str = "fc_r", reference: str = "model_analytic", seed: int = 0
+):
+    """Held-out score of the model minus that of every other predictor, paired by subject.
+
+    Mean, interval and p as in the group dataset for the same seed.
+    """
     table = scores(metrics, metric=metric, split="test")
     if reference not in table:
         return None
@@ -99,14 +105,15 @@ def difference_figure(metrics: pd.DataFrame, *, metric: str = "fc_r", reference:
         axes.scatter(
             difference, np.full(difference.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2
         )
-        low, high = bootstrap_interval(difference)
-        if np.isfinite(low):
-            axes.plot([low, high], [row, row], color=colour, lw=2.4, zorder=3)
+        found = compare(table[reference], table[predictor], seed=seed)
+        if found:
+            axes.plot([found.lower, found.upper], [row, row], color=colour, lw=2.4, zorder=3)
         axes.plot(difference.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)
+        better = f"{(difference > 0).sum()} of {difference.size}"
         _margin_text(
-            axes, row, signed(difference.mean()), f"{(difference > 0).sum()} of {difference.size}", INK
+            axes, row, signed(difference.mean()), better, number(found.p_value) if found else "", INK
         )
-    _margin_text(axes, -0.8, "mean", "better in", MUTED)
+    _margin_text(axes, -0.8, "mean", "better in", "p", MUTED)
     axes.set_yticks(range(len(others)), [predictor_name(p) for p in others])
     axes.set_ylim(len(others) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -116,8 +123,8 @@ def difference_figure(metrics: pd.DataFrame, *, metric: str = "fc_r", reference:
     return figure
 
 
-def _margin_text(axes, row: float, first: str, second: str, colour: str) -> None:
-    for place, text in ((1.075, first), (1.175, second)):
+def _margin_text(axes, row: float, first: str, second: str, third: str, colour: str) -> None:
+    for place, text in ((1.085, first), (1.2, second), (1.285, third)):
         axes.annotate(
             text,
             (place, row),
@@ -204,19 +211,15 @@ def mark_bands(axes, band, mode_band) -> None:
         )
 
 
-def identification_matrix(summaries: list[SubjectSummary]) -> tuple[np.ndarray, list[str]]:
-    """Correlation of every subject's model FC (rows) with every subject's held-out FC (columns).
-
-    Subjects with another atlas than the first are left out.
-    """
-    usable = [s for s in summaries if s.model_fc is not None and s.test_fc is not None]
-    usable = [s for s in usable if s.regions == usable[0].regions and np.isfinite(s.model_fc).all()]
-    matrix = np.array([[finite_correlation(a.model_fc, b.test_fc) for b in usable] for a in usable])
-    return matrix.reshape(len(usable), len(usable)), [s.subject for s in usable]
-
-
 def identification_figure(matrix: np.ndarray, labels: list[str]):
-    """Heat map of `identification_matrix`; a ring marks the best model of every held-out FC."""
+    """Heat map of predictions (rows) against held-out FCs (columns); a frame marks the best prediction of a column.
+
+    Parameters
+    ----------
+    matrix : (subject, subject_to) array
+        Correlations, from the variable `fingerprint` of the group dataset.
+    labels : list of str
+    """
     n = len(labels)
     if n < 2:
         return None
@@ -270,18 +273,18 @@ def agreement_figure(summaries: list[SubjectSummary]):
         return None
     figure = new_figure(9.6, 1.15 + 0.5 * len(levels))
     axes = figure.subplots()
-    axes.axvline(AGREEMENT, color=MUTED, lw=1, ls=(0, (4, 3)), label=f"Warning below {AGREEMENT:g}")
+    axes.axvline(MIN_AGREEMENT, color=MUTED, lw=1, ls=(0, (4, 3)), label=f"Warning below {MIN_AGREEMENT:g}")
     colour = predictor_colour("model_simulated")
     for row, level in enumerate(levels):
         pairs = [
             (s.agreement[level], s.subject) for s in summaries if np.isfinite(s.agreement.get(level, np.nan))
         ]
         x = np.array([p[0] for p in pairs])
-        low = x < AGREEMENT
+        low = x < MIN_AGREEMENT
         axes.scatter(x[~low], np.full((~low).sum(), row), s=34, color=colour, alpha=0.75, lw=0, zorder=3)
         axes.scatter(x[low], np.full(low.sum(), row), s=40, color="#c0392b", marker="X", lw=0, zorder=4)
         for value, subject in pairs:
-            if value < AGREEMENT and low.sum() <= 4:
+            if value < MIN_AGREEMENT and low.sum() <= 4:
                 axes.annotate(
                     subject,
                     (value, row),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from brainloom.report.names import number, parameter_name, predictor_name, signed
-from brainloom.report.summary import bootstrap_interval, scores
+from brainloom.report.summary import bootstrap_interval, compare, scores
 
 
 @dataclass
@@ -100,6 +100,7 @@ def summary_sentences(
     regional: list[str],
     n_warned: int,
     identification: tuple[int, int] | None = None,
+    seed: int = 0,
 ) -> list[str]:
     """What the numbers say, sentence by sentence; nothing is claimed that they do not show.
 
@@ -116,6 +117,8 @@ def summary_sentences(
         Included subjects with at least one warning.
     identification : (int, int), optional
         Held-out FCs predicted best by their own model, and how many there are.
+    seed : int
+        Seed of the bootstrap of paired differences.
     """
     fields = [parameter_name(p)[0].lower() + parameter_name(p)[1:] for p in regional]
     with_fields = f" with {len(fields)} regional field{'s' if len(fields) != 1 else ''} ({', '.join(fields)})"
@@ -156,7 +159,7 @@ def summary_sentences(
         name = predictor_name(control.predictor).removeprefix("Control: ")
         out.append(
             f"The best negative control ({name}) scores {number(control.mean)}; {_comparison(own, control)}"
-            f"{_control_verdict(own, control)}."
+            f"{_control_verdict(own, control, seed)}."
         )
     if identification and identification[1] > 1:
         hits, n = identification
@@ -190,14 +193,9 @@ def _mean(score: Score) -> str:
     return f"r = {number(score.mean)} on average (95 % bootstrap interval {number(score.low)} to {number(score.high)})"
 
 
-def paired_difference(a: Score, b: Score) -> np.ndarray:
-    """Differences a - b over the subjects that have both."""
-    return (a.values - b.values).dropna().to_numpy()
-
-
 def _comparison(own: Score, other: Score) -> str:
-    difference = paired_difference(own, other)
-    if not difference.size:
+    difference = (own.values - other.values).dropna()
+    if difference.empty:
         return "no subject has both"
     return (
         f"the model differs by {signed(difference.mean())} and is better in "
@@ -205,14 +203,14 @@ def _comparison(own: Score, other: Score) -> str:
     )
 
 
-def _control_verdict(own: Score, control: Score) -> str:
-    low, high = bootstrap_interval(paired_difference(own, control))
-    if not np.isfinite(low):
+def _control_verdict(own: Score, control: Score, seed: int) -> str:
+    found = compare(own.values, control.values, seed=seed)
+    if found is None:
         return ""
-    if low <= 0 <= high:
+    if found.lower <= 0 <= found.upper:
         return (
             " (interval includes zero: these scores give no evidence that the individual connectome matters)"
         )
-    if high < 0:
+    if found.upper < 0:
         return " (the control is better: these scores speak against the individual connectome)"
-    return f" (interval {signed(low)} to {signed(high)})"
+    return f" (interval {signed(found.lower)} to {signed(found.upper)})"

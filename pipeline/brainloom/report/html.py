@@ -15,7 +15,7 @@ from brainloom.report.pages import subject_page
 from brainloom.report.record import dataset_records, step_table, version_table, write_provenance
 from brainloom.report.results import Results
 from brainloom.report.style import figure_style
-from brainloom.report.summary import SubjectSummary, summarise_subject
+from brainloom.report.summary import GroupSummary, SubjectSummary, summarise_group, summarise_subject
 
 #: More subject pages than this make the file too large to open comfortably; the cohort parts show all subjects.
 MAX_PAGES = 40
@@ -88,7 +88,10 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     """Everything the template shows; needs the figure style."""
     from markupsafe import Markup
 
+    from brainloom.store import read_dataset
+
     summaries, pages = _subjects(results, *bands)
+    group = summarise_group(read_dataset(results.group)) if results.group else GroupSummary()
     usable = [summaries[s] for s in results.included if s in summaries and not summaries[s].reason]
     context = {
         "study": results.study,
@@ -96,9 +99,9 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
         "css": Markup(_resource("style.css")),
         "subtitle": _subtitle(results, usable),
     }
-    context |= sections.headline_section(results, summaries, usable)
+    context |= sections.headline_section(results, usable, group)
     context |= sections.cohort_section(results, summaries, pages)
-    context |= sections.fit_section(results, usable, *bands)
+    context |= sections.fit_section(results, usable, group, *bands)
     context |= sections.parameter_section(results, usable)
     context |= sections.agreement_section(summaries, usable, pages)
     context |= {"pages": pages, "omitted": _omitted(results, pages)}

@@ -23,7 +23,7 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
     "mixture": (
         "Own + group mixture",
         "#8f6fc0",
-        "the subject's training FC mixed with the mean FC of the others",
+        "the subject's training FC mixed with the mean FC of the others; no model",
     ),
     "group_mean": ("Group mean", "#b36fb0", "mean FC of all other subjects, no model"),
     "structural": ("Structural connectome", "#8a6d3b", "the connection weights themselves, no dynamics"),
@@ -48,11 +48,12 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
         "the same model on weights that depend on distance alone",
     ),
     "control_uniform": ("Control: uniform weights", "#c9956b", "the same model on equal weights"),
-    "surrogate": (
+    "stationary_surrogate": (
         "Stationary surrogate",
-        "#4a525c",
-        "phase-randomised copies of the training data: stationary, linear, same spectra and FC",
+        "#7d8794",
+        "phase-randomised copies of the recording: stationary and linear, with its spectra and FC",
     ),
+    "empirical": ("Recording", "#4a525c", "the recording itself"),
 }
 
 #: Metric -> (readable name, axis label, digits, is a larger value better).
@@ -74,6 +75,10 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "homotopic": ("Homotopic weight", "extra edge to the mirror region, in units of the mean strength"),
     "a": ("Local parameter a", "distance to the Hopf bifurcation; negative is damped"),
     "gamma": ("Local parameter gamma", "local decay; negative is stable"),
+    "beta": (
+        "Saturation beta",
+        "strength of the nonlinearity; FC does not determine it, it is set, not fitted",
+    ),
     "noise": ("Noise amplitude", "regional noise; only its pattern is fitted, its overall scale is fixed"),
     "gain_in": ("Incoming gain", "regional factor on incoming connections"),
     "gain_out": ("Outgoing gain", "regional factor on outgoing connections"),

@@ -151,6 +151,8 @@ def _facts(summary: SubjectSummary, fit) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if "n_regions" in data:
         facts.append(("Regions", f"{data['n_regions']:.0f}"))
+    if np.isfinite(data.get("density", np.nan)):
+        facts.append(("Connected pairs", f"{100 * data['density']:.0f} %"))
     if np.isfinite(data.get("repetition_time", np.nan)):
         facts.append(("Repetition time", f"{data['repetition_time']:g} s"))
     if "n_starts" in data:
@@ -161,7 +163,7 @@ def _facts(summary: SubjectSummary, fit) -> list[tuple[str, str]]:
         facts.append(("Stability margin", f"{number(summary.margin, 4, significant=True)} 1/s"))
     if fit is not None and "frequency_hz" in fit:
         values = fit["frequency_hz"].values[np.isfinite(fit["frequency_hz"].values)]
-        if values.size:
+        if values.size and values.max() > 0:
             facts.append(("Regional frequencies", f"{values.min():.3f}\u2013{values.max():.3f} Hz"))
     if "n_realisations" in data:
         facts.append(("Realisations", f"{data['n_realisations']:.0f}"))

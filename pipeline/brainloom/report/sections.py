@@ -9,9 +9,10 @@ from brainloom.report.figure import Figure, draw
 from brainloom.report.headline import held_out_scores, summary_sentences, tiles
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
 from brainloom.report.results import Results
+from brainloom.report.summary import GroupSummary, SubjectSummary
 
 
-def headline_section(results: Results, summaries, usable) -> dict:
+def headline_section(results: Results, usable: list[SubjectSummary], group: GroupSummary) -> dict:
     """Tiles and summary paragraph."""
     found = held_out_scores(results.metrics)
     n_total = len(results.cohort)
@@ -19,7 +20,6 @@ def headline_section(results: Results, summaries, usable) -> dict:
     for tile in shown:
         tile["colour"] = "var(--ink)" if tile["kind"] == "count" else predictor_colour(tile["kind"])
     _, regional = parameter_figures.split_scope(results.parameters)
-    matrix, labels = cohort_figures.identification_matrix(usable)
     sentences = summary_sentences(
         found,
         model=results.model,
@@ -27,17 +27,10 @@ def headline_section(results: Results, summaries, usable) -> dict:
         n_total=n_total,
         regional=list(dict.fromkeys(regional["parameter"])),
         n_warned=sum(bool(s.warnings) for s in usable),
-        identification=(identified_subjects(matrix), len(labels)),
+        identification=(group.identified, len(group.labels)),
+        seed=int(results.params["seed"]),
     )
     return {"tiles": shown, "sentences": sentences}
-
-
-def identified_subjects(matrix: np.ndarray) -> int:
-    """Columns whose largest entry is on the diagonal, ties not counted."""
-    if matrix.size == 0:
-        return 0
-    others = np.where(np.eye(len(matrix), dtype=bool), -np.inf, np.nan_to_num(matrix, nan=-np.inf))
-    return int((np.diag(matrix) > others.max(axis=0)).sum())
 
 
 def cohort_section(results: Results, summaries, pages) -> dict:
@@ -52,11 +45,10 @@ def cohort_section(results: Results, summaries, pages) -> dict:
     return {"cohort": rows, "cohort_text": text}
 
 
-def fit_section(results: Results, usable, band, mode_band) -> dict:
+def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSummary, band, mode_band) -> dict:
     """Scores beside ceiling and controls, identification, FCD, spectra."""
     metrics = results.metrics
-    matrix, labels = cohort_figures.identification_matrix(usable)
-    n = len(labels)
+    n = len(group.labels)
     figures = {
         "fc": draw(
             cohort_figures.score_figure,
@@ -66,29 +58,30 @@ def fit_section(results: Results, usable, band, mode_band) -> dict:
             wide=True,
             title="FC correlation under every predictor",
             caption="Dots: subjects, joined by thin lines; diamonds: means with 95 % bootstrap intervals. Shaded: "
-            "interval of the ceiling's mean. Controls are fitted exactly like the model.",
+            f"interval of the ceiling's mean. {_control_text(results)}",
             alt=_score_alt(metrics, "FC correlation"),
         ),
         "difference": draw(
             cohort_figures.difference_figure,
             metrics,
+            seed=int(results.params["seed"]),
             name="score-difference",
             wide=True,
             title="What the model adds over each reference",
             caption="Paired differences of held-out FC correlation, one dot a subject, mean with 95 % bootstrap "
-            "interval. Right of zero the model is better.",
+            "interval; p: Wilcoxon signed-rank test, not corrected. Right of zero the model is better.",
             alt="Paired differences in held-out FC correlation between the model and every other predictor.",
         ),
         "identification": draw(
             cohort_figures.identification_figure,
-            matrix,
-            labels,
+            group.fingerprint,
+            group.labels,
             name="identification",
             title="Model of one subject against held-out FC of another",
             caption="A frame marks the model that predicts each column best: white if it is the subject's own, "
             "orange if it is another subject's.",
-            alt=f"Correlation of {n} models with {n} held-out FCs; {identified_subjects(matrix)} of {n} columns have their maximum "
-            "on the diagonal.",
+            alt=f"Correlation of {n} models with {n} held-out FCs; {group.identified} of {n} columns have their "
+            "maximum on the diagonal.",
         ),
         "fcd": draw(
             cohort_figures.score_figure,
@@ -112,7 +105,7 @@ def fit_section(results: Results, usable, band, mode_band) -> dict:
             wide=True,
             title="Mean spectra",
             caption="Of unfiltered, z-scored signals, mean over regions; line: mean over subjects, shade: their range. "
-            "The fit sees FC only, so agreement here is a prediction.",
+            "Spectra are no part of the loss; HopfStep takes its regional frequencies from the training part.",
             alt="Power spectra of recording, analytic model and simulation, mean over subjects.",
         ),
         "psd": draw(
@@ -126,13 +119,32 @@ def fit_section(results: Results, usable, band, mode_band) -> dict:
             alt=_score_alt(metrics, "correlation of spectra", metric="psd_r"),
         ),
     }
+    return {
+        "fit_figures": figures,
+        "score_table": tables.score_table(metrics),
+        "identification_text": _identification_text(group),
+        "group_warnings": group.warnings,
+    }
+
+
+def _identification_text(group: GroupSummary) -> str:
+    n = len(group.labels)
     text = (
-        f"{identified_subjects(matrix)} of {n} held-out FCs are predicted best by their own subject's model (chance 1 of {n}). "
+        f"{group.identified} of {n} held-out FCs are predicted best by their own subject's model (chance 1 of {n}). "
         "Read columns: within one, the entry on the diagonal should be the largest."
-        if n > 1
-        else ""
     )
-    return {"fit_figures": figures, "score_table": tables.score_table(metrics), "identification_text": text}
+    if np.isfinite(group.edge_icc):
+        text += (
+            " The median edge of the recorded FC has "
+            f"an ICC(3,1) of {number(group.edge_icc, 2)} between training and held-out part."
+        )
+    return text
+
+
+def _control_text(results: Results) -> str:
+    starts = (results.params.get("fit") or {}).get("control_starts")
+    often = f", with {starts} start{'s' if starts != 1 else ''} each" if starts else ""
+    return f"Controls are fitted like the model{often}; random ones are means over their seeds."
 
 
 def _score_alt(metrics, what: str, metric: str = "fc_r") -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-#: Below this correlation of analytic and simulated FC the linear-noise approximation is called into question.
-AGREEMENT = 0.95
+from brainloom.analysis.group_stats import PairedComparison, identification, paired_comparison
+
 #: Below this margin (1/s) the slowest time constant exceeds 200 s, half of a usual scan half.
 MARGIN = 0.005
 #: Final losses of the starts that differ by more than this share count as different solutions.
@@ -31,8 +32,6 @@ class SubjectSummary:
         Noise level -> correlation of analytic and mean simulated FC.
     margin : float
         Stability margin of the fitted model, 1/s.
-    model_fc, test_fc : (edge,) ndarray or None
-        Upper triangles of the model's FC and of the held-out FC.
     regions : tuple of str
     spectra : dict of str -> (frequency,) ndarray
         `frequency`, and where present `empirical`, `analytic`, `simulated`: means over regions.
@@ -40,6 +39,8 @@ class SubjectSummary:
         Of the curvature in log-parameter space, sorted from stiff to sloppy.
     data : dict of str -> float
         Facts about the recording and the connectome.
+    dvars_unit : str
+        "%" of the mean, or "sd" for recordings without a mean.
     warnings : list of str
     """
 
@@ -47,13 +48,50 @@ class SubjectSummary:
     reason: str = ""
     agreement: dict[float, float] = field(default_factory=dict)
     margin: float = float("nan")
-    model_fc: np.ndarray | None = None
-    test_fc: np.ndarray | None = None
     regions: tuple[str, ...] = ()
     spectra: dict[str, np.ndarray] = field(default_factory=dict)
     eigenvalues: np.ndarray | None = None
     data: dict[str, float] = field(default_factory=dict)
+    dvars_unit: str = "%"
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class GroupSummary:
+    """What the report shows of the group dataset.
+
+    Attributes
+    ----------
+    fingerprint : (subject, subject_to) ndarray
+        Correlation of the model of subject with the held-out FC of subject_to; empty with fewer than two subjects.
+    labels : list of str
+    edge_icc : float
+        Median over edges of the ICC of FC between training and held-out part.
+    warnings : list of str
+    """
+
+    fingerprint: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    labels: list[str] = field(default_factory=list)
+    edge_icc: float = float("nan")
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def identified(self) -> int:
+        """Held-out FCs that their own subject's model predicts best."""
+        return int(identification(self.fingerprint)[0].sum()) if self.labels else 0
+
+
+def summarise_group(ds) -> GroupSummary:
+    """Summary of a group dataset."""
+    out = GroupSummary(warnings=stored_warnings(ds))
+    if "fingerprint" in ds and "model_analytic" in ds["fingerprint_predictor"].values:
+        chosen = ds["fingerprint"].sel(fingerprint_predictor="model_analytic")
+        out.fingerprint = chosen.transpose("subject", "subject_to").values.astype(float)
+        out.labels = [str(label) for label in ds["subject"].values]
+    if "fc_icc" in ds:
+        edges = upper_triangle(ds["fc_icc"])
+        out.edge_icc = float(np.nanmedian(edges)) if np.isfinite(edges).any() else float("nan")
+    return out
 
 
 def finite_correlation(x, y) -> float:
@@ -117,6 +155,12 @@ def scores(metrics: pd.DataFrame, *, metric: str, split: str) -> pd.DataFrame:
     return table.dropna(axis=1, how="all").dropna(axis=0, how="all")
 
 
+def compare(a: pd.Series, b: pd.Series, *, seed: int = 0) -> PairedComparison | None:
+    """Paired comparison a - b over the subjects that have both; None with fewer than two."""
+    both = pd.concat([a, b], axis=1, join="inner").dropna().to_numpy(dtype=float)
+    return paired_comparison(both[:, 0], both[:, 1], seed=seed) if len(both) >= 2 else None
+
+
 def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
     """Summary of one subject.
 
@@ -131,6 +175,8 @@ def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
     bad = [ds.attrs.get("reason", "") for ds in datasets.values() if ds.attrs.get("status", "ok") != "ok"]
     if bad:
         out.reason = str(bad[0]) or "a step failed without giving a reason"
+    if "connectome" in good:
+        out.data["density"] = float(good["connectome"].attrs.get("density", np.nan))
     signal, fit, simulation = good.get("signal"), good.get("fit"), good.get("simulation")
     if signal is not None:
         _summarise_signal(out, signal)
@@ -138,6 +184,8 @@ def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
         _summarise_fit(out, fit.sel(predictor="model"))
     if simulation is not None:
         _summarise_simulation(out, simulation, fit)
+    for ds in good.values():
+        out.warnings += [text for text in stored_warnings(ds) if text not in out.warnings]
     if "posterior" in good and "eigenvalue" in good["posterior"]:
         values = good["posterior"]["eigenvalue"].values.astype(float)
         out.eigenvalues = np.sort(values[np.isfinite(values)])[::-1]
@@ -147,10 +195,10 @@ def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
 def _summarise_signal(out: SubjectSummary, signal) -> None:
     out.regions = tuple(str(r) for r in signal["region"].values)
     if "test" in signal["split"].values:
-        out.test_fc = upper_triangle(signal["fc"].sel(split="test"))
         out.spectra["frequency"] = signal["frequency"].values
         out.spectra["empirical"] = _over_regions(signal["psd"].sel(split="test"))
     repetition_time = float(signal.attrs.get("repetition_time", np.nan))
+    out.dvars_unit = "%" if "percent" in str(signal.attrs.get("dvars_unit", "percent")) else "sd"
     out.data["n_regions"] = signal.sizes["region"]
     out.data["repetition_time"] = repetition_time
     out.data["dvars_median"] = float(signal.attrs.get("dvars_median", np.nan))
@@ -167,17 +215,19 @@ def _summarise_signal(out: SubjectSummary, signal) -> None:
 def _summarise_fit(out: SubjectSummary, fit) -> None:
     best = int(fit["best_start"]) if np.isfinite(float(fit["best_start"])) else 0
     out.margin = float(fit["stability_margin"])
-    out.model_fc = upper_triangle(fit["fc_model"])
     if "psd_model" in fit:
         out.spectra.setdefault("frequency", fit["frequency"].values)
         out.spectra["analytic"] = _over_regions(fit["psd_model"])
     final = final_losses(fit)
+    # Controls may have more starts than the model: its places for them are empty.
+    used = fit["n_steps"].values > 0 if "n_steps" in fit else np.ones(final.size, dtype=bool)
+    out.data["loss"] = final[best] if best < len(final) else np.nan
+    final = final[used]
     finite = final[np.isfinite(final)]
     out.data["n_starts"] = len(final)
-    out.data["loss"] = final[best] if best < len(final) else np.nan
     if "converged" in fit:
         converged = np.asarray(fit["converged"].values).astype(bool)
-        out.data["n_converged"] = int(converged.sum())
+        out.data["n_converged"] = int(converged[used].sum())
         if not converged[best]:
             out.warnings.append("The best start stopped at the step limit before it converged.")
     if finite.size > 1 and finite.max() - finite.min() > LOSS_SPREAD * abs(finite.min()):
@@ -204,26 +254,25 @@ def _summarise_simulation(out: SubjectSummary, simulation, fit) -> None:
     if "psd" in simulation:
         out.spectra.setdefault("frequency", simulation["frequency"].values)
         out.spectra["simulated"] = _over_regions(simulation["psd"].mean("seed", skipna=True))
-    diverged = int(simulation.attrs.get("diverged", 0) or 0)
     out.data["n_realisations"] = float(
         simulation.attrs.get("n_realisations", simulation.sizes.get("seed", 0))
     )
-    out.data["diverged"] = diverged
-    if diverged:
-        out.warnings.append(
-            f"{diverged} realisations of the simulation diverged and are left out of its means."
-        )
-    if "fc_mean" not in simulation or out.model_fc is None:
+    out.data["diverged"] = int(simulation.attrs.get("diverged", 0) or 0)
+    if "fc_mean" not in simulation or fit is None or "model" not in fit["predictor"].values:
         return
+    analytic = upper_triangle(fit["fc_model"].sel(predictor="model"))
     for level in simulation["noise_level"].values:
-        r = finite_correlation(out.model_fc, upper_triangle(simulation["fc_mean"].sel(noise_level=level)))
-        out.agreement[float(level)] = r
-    main = out.agreement[min(out.agreement)]
-    if np.isfinite(main) and main < AGREEMENT:
-        out.warnings.append(
-            f"Analytic and simulated FC agree only at r = {main:.3f}: at these parameters the linear-noise "
-            "approximation that was fitted does not describe the nonlinear model well."
-        )
+        simulated = upper_triangle(simulation["fc_mean"].sel(noise_level=level))
+        out.agreement[float(level)] = finite_correlation(analytic, simulated)
+
+
+def stored_warnings(ds) -> list[str]:
+    """Sentences in the attribute `warnings` of a dataset, a JSON list."""
+    try:
+        found = json.loads(ds.attrs.get("warnings", "[]"))
+    except (TypeError, json.JSONDecodeError):
+        return []
+    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def _over_regions(array) -> np.ndarray:

@@ -17,7 +17,7 @@ from brainloom.report.names import (
 )
 from brainloom.report.summary import SubjectSummary, bootstrap_interval, scores
 
-_COLUMNS = ("fc_r", "fc_z", "fc_rmse", "lag1_r", "psd_r", "variance_r", "fcd_ks")
+_COLUMNS = ("fc_r", "fc_z", "fc_rmse", "lag1_r", "psd_r", "variance_r", "fcd_ks", "metastability")
 
 
 def score_table(metrics: pd.DataFrame) -> dict:
@@ -79,13 +79,18 @@ def cohort_table(
             "frames": _pair(data, "n_frames", 0),
             "dof": _pair(data, "effective_dof", 0),
             "tsnr": number(data.get("tsnr"), 0),
-            "dvars": number(data.get("dvars_median"), 2),
+            "dvars": _dvars(summary),
             "warnings": len(summary.warnings) if summary else 0,
         }
         for key in ("model_analytic", "model_simulated", "ceiling"):
             row[key] = number(test.at[subject, key]) if key in test and subject in test.index else "\u2013"
         rows.append(row)
     return rows
+
+
+def _dvars(summary: SubjectSummary | None) -> str:
+    value = number(summary.data.get("dvars_median"), 2) if summary else "\u2013"
+    return value if value == "\u2013" else f"{value} {summary.dvars_unit}"
 
 
 def _pair(data: dict[str, float], name: str, digits: int) -> str:
