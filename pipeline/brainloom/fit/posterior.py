@@ -1,0 +1,93 @@
+"""The posterior dataset of a subject: intervals in the units of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+import xarray as xr
+
+from brainloom.fit.identify import laplace
+from brainloom.fit.predict import constrained
+from brainloom.fit.subject import subject_problem, subject_setup
+
+# DESIGN of the tables: share of the prior's sd that the data take away.
+IDENTIFIED, WEAKLY = 0.5, 0.1
+
+
+def posterior_dataset(
+    connectome: xr.Dataset, signal: xr.Dataset, fit: xr.Dataset, config: Mapping
+) -> xr.Dataset:
+    """
+    Intervals and identifiability of a subject's best fit.
+
+    Parameters
+    ----------
+    connectome, signal, fit : xarray.Dataset
+    config : mapping
+        Sections ``model, fit, identify, signal``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``estimate, lower, upper, sd, contraction, identified (parameter, region)`` of the fitted parameters
+        (global ones repeated over regions; `sd` in log units), ``eigenvalue(direction)`` and
+        ``eigenvector(direction, coefficient)``.
+    """
+    setup = subject_setup(config, connectome)
+    problem = subject_problem(setup, config, connectome, signal)
+    best = fit.sel(predictor="model").isel(start=int(fit["best_start"].sel(predictor="model")))
+    theta = jnp.asarray(best["theta"].values)
+    settings = config["identify"]
+    found = laplace(
+        setup, problem, theta, float(signal["effective_dof"].sel(split="train")), settings["prior_sd"]
+    )
+    sd = np.asarray(found.sd)
+    quantile = scipy.stats.norm.ppf(0.5 + 0.5 * settings["level"])
+    centre, low, high = (
+        constrained(setup, problem, theta + shift * quantile * sd) for shift in (0.0, -1.0, 1.0)
+    )
+
+    names = [str(name) for name in best["parameter"].values[best["fitted"].values]]
+    labels = [str(label) for label in connectome["region"].values]
+    own = ["local" if name == setup.local else name for name in names]
+    n = len(labels)
+    estimate = best["estimate"].sel(parameter=names).values
+    # what the gauge fixes (the scale of the noise) multiplies the interval as it does the estimate
+    ends = [np.stack([estimate[k] * np.asarray(end[o] / centre[o]) for k, o in enumerate(own)]) for end in (low, high)]
+    spread = setup.space.unpack(jnp.asarray(sd))
+    sds = np.stack([np.broadcast_to(np.asarray(spread[name]), n) for name in own])
+    contraction = 1.0 - sds / settings["prior_sd"]
+    identified = np.where(contraction >= IDENTIFIED, "yes", np.where(contraction >= WEAKLY, "weak", "no"))
+
+    field = ("parameter", "region")
+    data = {
+        "estimate": (field, estimate, {"long_name": "estimate"}),
+        "lower": (field, np.minimum(*ends), {"long_name": "lower end of the interval"}),
+        "upper": (field, np.maximum(*ends), {"long_name": "upper end of the interval"}),
+        "sd": (field, sds, {"units": "1", "long_name": "standard error of the log parameter"}),
+        "contraction": (field, contraction, {"units": "1", "long_name": "1 - sd / sd(prior)"}),
+        "identified": (field, identified.astype(str), {"long_name": "whether the data identify it"}),
+        "eigenvalue": (
+            ("direction",),
+            np.asarray(found.eigenvalue),
+            {"units": "1", "long_name": "Fisher information along a direction of log parameters"},
+        ),
+        "eigenvector": (
+            ("direction", "coefficient"),
+            np.asarray(found.eigenvector),
+            {"units": "1", "long_name": "direction in log parameters"},
+        ),
+    }
+    coords = {
+        "parameter": ("parameter", np.array(names, dtype=str)),
+        "scope": ("parameter", best["scope"].sel(parameter=names).values.astype(str)),
+        "unit": ("parameter", best["unit"].sel(parameter=names).values.astype(str)),
+        "region": ("region", np.array(labels, dtype=str)),
+        "coefficient": ("coefficient", np.array(setup.space.labels(labels, local=setup.local), dtype=str)),
+        "direction": ("direction", np.arange(setup.space.size)),
+    }
+    attrs = {"level": float(settings["level"]), "prior_sd": float(settings["prior_sd"])}
+    return xr.Dataset(data, coords=coords, attrs=attrs)

@@ -1,0 +1,58 @@
+"""Simulations of each subject at its fitted parameters, with fresh noise."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from brainloom.steps._common import parse, run_subjects
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def subject_simulation(subject: str, inputs: dict[str, xr.Dataset], args: argparse.Namespace) -> xr.Dataset:
+    """
+    Make the simulation dataset of one subject.
+
+    Parameters
+    ----------
+    subject : str
+        Label.
+    inputs : dict of str to xarray.Dataset
+        ``connectome, signal, fit``.
+    args : argparse.Namespace
+        ``params`` with ``model, simulate, signal, seed``.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `brainloom.fit.realise.simulate_subject`.
+    """
+    from brainloom.fit.realise import simulate_subject
+
+    return simulate_subject(subject, inputs["connectome"], inputs["signal"], inputs["fit"], args.params)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the step.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        ``--connectome F.. --signal F.. --fit F.. --output F.. --params JSON``.
+
+    Returns
+    -------
+    int
+        0, also if subjects were excluded; 2 on an error of the study.
+    """
+    args = parse("simulate", lists=["connectome", "signal", "fit", "output"], argv=argv)
+    return run_subjects(args, subject_simulation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
