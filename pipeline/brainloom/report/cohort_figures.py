@@ -124,11 +124,13 @@ def difference_figure(
 
 
 def _margin_text(axes, row: float, first: str, second: str, third: str, colour: str) -> None:
-    for place, text in ((1.085, first), (1.2, second), (1.285, third)):
+    for place, text in ((52, first), (104, second), (146, third)):
         axes.annotate(
             text,
-            (place, row),
+            (1, row),
+            (place, 0),
             xycoords=("axes fraction", "data"),
+            textcoords="offset points",
             va="center",
             ha="right",
             fontsize=9,
@@ -306,8 +308,11 @@ def agreement_figure(summaries: list[SubjectSummary]):
     return figure
 
 
-def eigenvalue_figure(summaries: list[SubjectSummary]):
-    """Curvature of the posterior along its principal directions, stiff to sloppy, one line a subject."""
+def eigenvalue_figure(summaries: list[SubjectSummary], *, prior_sd: float | None = None):
+    """Fisher information along its principal directions, stiff to sloppy, one line a subject.
+
+    With `prior_sd` (log units) a line marks where data and prior say equally much.
+    """
     spectra = [s.eigenvalues for s in summaries if s.eigenvalues is not None and s.eigenvalues.size]
     if not spectra:
         return None
@@ -325,7 +330,10 @@ def eigenvalue_figure(summaries: list[SubjectSummary]):
         )
     log_axis(axes.yaxis)
     axes.set_xlabel("Direction in log-parameter space, stiff to sloppy")
-    axes.set_ylabel("Eigenvalue (1)")
+    axes.set_ylabel("Fisher information (1/log unit²)")
+    if prior_sd:
+        axes.axhline(prior_sd**-2, color=MUTED, lw=1, ls=(0, (4, 3)), label="As much as the prior")
+        legend_above(axes)
     axes.set_xlim(1, max(max(v.size for v in spectra), 2))
     axes.grid(axis="y")
     return figure

@@ -28,7 +28,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "Analytic and simulated",
         "Analytic scores use the covariance of the model linearised for small noise, which is "
-        "what the fit minimises. Simulated scores use the full nonlinear equations with new random numbers.",
+        "what the fit minimises. Simulated scores use the full equations with new random numbers.",
     ),
     (
         "FCD",
@@ -42,8 +42,8 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     (
         "Interval",
-        "From the curvature of the loss at the optimum (Laplace), with the prior and the effective number of "
-        "samples. It does not include errors of the model itself.",
+        "From the linearised fit at its optimum: sampling error of FC at its effective number of samples, and the "
+        "pull of the prior. It does not include errors of the model itself.",
     ),
     (
         "Gauge",

@@ -137,7 +137,7 @@ def summary_sentences(
     if "model_simulated" in found:
         simulated = found["model_simulated"]
         out.append(
-            "Simulated anew with fresh noise, the nonlinear model scores "
+            "Simulated with fresh noise, the full equations score "
             f"{number(simulated.mean)} ({signed(simulated.mean - own.mean)})."
         )
     if "ceiling" in found:

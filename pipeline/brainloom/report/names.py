@@ -16,7 +16,7 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
     "model_simulated": (
         "Model (simulated)",
         "#0a9b7b",
-        "mean FC of the nonlinear model simulated with fresh seeds at the fitted parameters",
+        "mean FC of the full equations, simulated with fresh seeds at the fitted parameters",
     ),
     "model_pooled": ("Model (pooled)", "#5aa9dd", "the same model refitted with a cohort prior"),
     "ceiling": ("Ceiling (own training FC)", "#6b7684", "the subject's own training FC used as predictor"),
@@ -56,17 +56,17 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
     "empirical": ("Recording", "#4a525c", "the recording itself"),
 }
 
-#: Metric -> (readable name, axis label, digits, is a larger value better).
-METRICS: dict[str, tuple[str, str, int, bool]] = {
-    "fc_r": ("FC correlation", "FC correlation r", 3, True),
-    "fc_z": ("FC correlation, Fisher z", "Fisher z", 3, True),
-    "fc_rmse": ("FC error", "FC root-mean-square error", 3, False),
-    "lag1_r": ("Lag-1 correlation", "r of lag-1 cross-correlations", 3, True),
-    "psd_r": ("Spectrum correlation", "r of power spectra", 3, True),
-    "psd_rmse": ("Spectrum error", "error of power spectra", 3, False),
-    "variance_r": ("Regional variance", "r of regional variances", 3, True),
-    "fcd_ks": ("FCD distance", "FCD distance (Kolmogorov-Smirnov)", 3, False),
-    "metastability": ("Metastability", "metastability", 3, True),
+#: Metric -> (column head, axis label, decimals).
+METRICS: dict[str, tuple[str, str, int]] = {
+    "fc_r": ("FC r", "FC correlation r", 3),
+    "fc_z": ("FC Fisher z", "Fisher z of the FC correlation", 3),
+    "fc_rmse": ("FC RMSE", "FC root-mean-square error", 3),
+    "lag1_r": ("Lag-1 r", "r of lag-1 correlations", 3),
+    "psd_r": ("Spectrum r", "r of power spectra", 3),
+    "psd_rmse": ("Spectrum RMSE", "error of power spectra", 3),
+    "variance_r": ("Variance r", "r of regional variances", 3),
+    "fcd_ks": ("FCD KS", "FCD distance (Kolmogorov-Smirnov)", 3),
+    "metastability": ("Metastability", "metastability", 3),
 }
 
 #: Parameter -> (readable name, what it is).

@@ -190,12 +190,13 @@ def parameter_section(results: Results, usable) -> dict:
         "eigenvalues": draw(
             cohort_figures.eigenvalue_figure,
             usable,
+            prior_sd=(results.params.get("identify") or {}).get("prior_sd"),
             name="eigenvalues",
             wide=True,
             title="Stiff and sloppy directions",
-            caption="Eigenvalues of the curvature in log-parameter space, one line a subject. The data determine "
-            "combinations of parameters on the left; those on the right are left to the prior.",
-            alt="Eigenvalue spectra of the posterior curvature, one line a subject.",
+            caption="What the FC of the training part says about combinations of log parameters, one line a subject: "
+            "those on the left are measured, those below the dashed line are left to the prior.",
+            alt="Eigenvalues of the Fisher information, one line a subject.",
         ),
         "truth": draw(
             parameter_figures.truth_figure,

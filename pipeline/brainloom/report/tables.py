@@ -34,7 +34,7 @@ def score_table(metrics: pd.DataFrame) -> dict:
     predictors = predictor_order(
         set(train.columns).union(*(t.columns for t in test.values())) if test else train
     )
-    head = (["FC correlation, training"] if train.shape[1] else []) + [METRICS[m][0] for m in test]
+    head = (["FC r, training"] if train.shape[1] else []) + [METRICS[m][0] for m in test]
     rows = []
     for predictor in predictors:
         cells = [_mean_cell(train, predictor, 3, interval=False)] if train.shape[1] else []
