@@ -115,7 +115,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             name="score-psd",
             wide=True,
             title="Correlation of spectra",
-            caption="Over regions and frequencies, same marks as above.",
+            caption="Of log power over the frequencies of the band, mean over regions; same marks as above.",
             alt=_score_alt(metrics, "correlation of spectra", metric="psd_r"),
         ),
     }
