@@ -49,6 +49,8 @@ def configure(threads: int = 1, precision: str = "float64", cache_dir: str | Non
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC"):
         os.environ[name] = str(threads)
     _set_xla_flags(threads)
+    # Each program that comes from the cache would print several lines about features that XLA itself prefers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "numpy" in sys.modules:  # its linear algebra has read the variables when it was loaded
         import threadpoolctl
 
