@@ -25,6 +25,12 @@ shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH
 configfile: str(Path(workflow.basedir) / "config" / "config.yaml")
 
 
+# Without a study of the user's own, the demo.
+if not workflow.overwrite_configfiles:
+
+    configfile: str(Path(workflow.basedir) / "config" / "studies" / "demo.yaml")
+
+
 try:
     config.update(validate_config(config, [*workflow.configfiles, *workflow.overwrite_configfiles]))
     plan = plan_study(config, extend=workflow.is_main_process)
