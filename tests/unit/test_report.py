@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import report_results as study_on_disk
 
 from brainloom.core.errors import StoreError
-from brainloom.report import cohort_figures, parameter_figures
+from brainloom.report import cohort_figures, parameter_figures, score_figures
 from brainloom.report.headline import best_control, held_out_scores, summary_sentences
 from brainloom.report.names import number, predictor_order
 from brainloom.report.results import read_benchmarks, read_table, read_truth
@@ -376,11 +376,20 @@ def test_recovery_is_measured_across_subjects_or_within_them():
 
 def test_cohort_figures_return_nothing_for_nothing():
     empty = pd.DataFrame(columns=["subject", "model", "split", "predictor", "metric", "value", "n"])
-    assert cohort_figures.score_figure(empty, metric="fc_r") is None
-    assert cohort_figures.difference_figure(empty) is None
+    assert score_figures.score_figure(empty, metric="fc_r") is None
+    assert score_figures.difference_figure(empty) is None
     assert cohort_figures.spectra_figure([]) is None
     assert cohort_figures.eigenvalue_figure([]) is None
     assert cohort_figures.agreement_figure([]) is None
+
+
+def test_a_bare_connectome_far_below_the_models_does_not_squeeze_them():
+    table = pd.DataFrame({"model_analytic": [0.90, 0.92], "ceiling": [0.88, 0.91], "structural": [0.20, 0.25]})
+    assert score_figures.far_predictors(table) == {"structural": -1}
+    assert score_figures.far_predictors(-table) == {"structural": 1}
+    near = table.assign(structural=[0.87, 0.88])
+    assert score_figures.far_predictors(near) == {}
+    assert score_figures.far_predictors(table[["structural", "ceiling"]]) == {}
 
 
 def test_diverging_map_is_symmetric_and_even_in_lightness():

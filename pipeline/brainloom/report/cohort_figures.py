@@ -1,4 +1,4 @@
-"""Figures over subjects: scores beside ceiling and controls, FCD, spectra, identification, agreement, sloppiness.
+"""Figures over subjects: spectra, identification, agreement of theory and simulation, sloppiness.
 
 Every function returns a matplotlib figure, or None where the data hold nothing to draw.
 """
@@ -6,136 +6,17 @@ Every function returns a matplotlib figure, or None where the data hold nothing 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from brainloom.analysis.subject_scores import MIN_AGREEMENT
 from brainloom.report.names import (
     EMPIRICAL,
-    SPLITS,
-    metric_label,
-    number,
     predictor_colour,
     predictor_name,
-    predictor_order,
-    signed,
 )
-from brainloom.report.style import BAND, GRID, INK, MUTED, SURFACE, legend_above, log_axis, new_figure
+from brainloom.report.style import BAND, MUTED, legend_above, log_axis, new_figure
 from brainloom.report.summary import (
     SubjectSummary,
-    bootstrap_interval,
-    compare,
-    scores,
 )
-
-_REFERENCES = ("ceiling", "mixture", "group_mean", "structural")
-
-
-def score_figure(metrics: pd.DataFrame, *, metric: str, splits: tuple[str, ...] = ("train", "test")):
-    """Every subject's score under every predictor: dots joined by subject, mean and 95 % bootstrap interval.
-
-    The band is the interval of the ceiling's mean on that split. One panel a split, predictors as rows.
-    """
-    tables = {split: scores(metrics, metric=metric, split=split) for split in splits}
-    # The training FC predicts itself perfectly: that point carries nothing and would stretch the axis.
-    if "train" in tables and "ceiling" in tables["train"]:
-        tables["train"] = tables["train"].drop(columns="ceiling")
-    tables = {split: table for split, table in tables.items() if table.shape[1]}
-    if not tables:
-        return None
-    rows = predictor_order(set().union(*(table.columns for table in tables.values())))
-    figure = new_figure(9.6, 0.75 + 0.36 * len(rows))
-    panels = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (split, table) in zip(panels, tables.items(), strict=True):
-        if "ceiling" in table:
-            mean = float(table["ceiling"].mean())
-            low, high = bootstrap_interval(table["ceiling"])
-            if np.isfinite(low):
-                axes.axvspan(low, high, color=BAND, lw=0)
-            axes.axvline(mean, color=MUTED, lw=0.9, ls=(0, (4, 3)))
-        _paired_rows(axes, table, rows)
-        axes.set_title(SPLITS.get(split, split))
-        axes.set_xlabel(metric_label(metric))
-        axes.grid(axis="x")
-    panels[0].set_yticks(range(len(rows)), [predictor_name(p) for p in rows])
-    panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    return figure
-
-
-def _paired_rows(axes, table: pd.DataFrame, rows: list[str]) -> None:
-    values = table.reindex(columns=rows).to_numpy(dtype=float)
-    strength = float(np.clip(6 / max(len(values), 1), 0.15, 0.6))
-    for line in values:
-        keep = np.isfinite(line)
-        axes.plot(line[keep], np.flatnonzero(keep), color=GRID, lw=0.9, zorder=1)
-    for row, predictor in enumerate(rows):
-        x = values[:, row][np.isfinite(values[:, row])]
-        if not x.size:
-            continue
-        colour = predictor_colour(predictor)
-        axes.scatter(x, np.full(x.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2)
-        low, high = bootstrap_interval(x)
-        if np.isfinite(low):
-            axes.plot([low, high], [row, row], color=colour, lw=2.4, zorder=3)
-        axes.plot(x.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-
-
-def difference_figure(
-    metrics: pd.DataFrame, *, metric: str = "fc_r", reference: str = "model_analytic", seed: int = 0
-):
-    """Held-out score of the model minus that of every other predictor, paired by subject.
-
-    Mean, interval and p as in the group dataset for the same seed.
-    """
-    table = scores(metrics, metric=metric, split="test")
-    if reference not in table:
-        return None
-    others = [p for p in predictor_order(table.columns) if p != reference]
-    others = [p for p in others if np.isfinite(table[reference] - table[p]).any()]
-    if not others:
-        return None
-    figure = new_figure(9.6, 0.95 + 0.34 * len(others))
-    axes = figure.subplots()
-    axes.axvline(0, color=MUTED, lw=1)
-    for row, predictor in enumerate(others):
-        difference = (table[reference] - table[predictor]).dropna().to_numpy()
-        colour = predictor_colour(predictor)
-        strength = float(np.clip(6 / len(difference), 0.15, 0.6))
-        axes.scatter(
-            difference, np.full(difference.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2
-        )
-        found = compare(table[reference], table[predictor], seed=seed)
-        if found:
-            axes.plot([found.lower, found.upper], [row, row], color=colour, lw=2.4, zorder=3)
-        axes.plot(difference.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)
-        better = f"{(difference > 0).sum()} of {difference.size}"
-        _margin_text(
-            axes, row, signed(difference.mean()), better, number(found.p_value) if found else "", INK
-        )
-    _margin_text(axes, -0.8, "mean", "better in", "p", MUTED)
-    axes.set_yticks(range(len(others)), [predictor_name(p) for p in others])
-    axes.set_ylim(len(others) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.set_xlabel(f"Held-out {metric_label(metric)}: {predictor_name(reference)} minus the other")
-    return figure
-
-
-def _margin_text(axes, row: float, first: str, second: str, third: str, colour: str) -> None:
-    for place, text in ((52, first), (104, second), (146, third)):
-        axes.annotate(
-            text,
-            (1, row),
-            (place, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            ha="right",
-            fontsize=9,
-            color=colour,
-        )
 
 
 def spectra_figure(summaries: list[SubjectSummary], *, band=None, mode_band=None):
@@ -165,7 +46,7 @@ def spectra_figure(summaries: list[SubjectSummary], *, band=None, mode_band=None
         if not rows.size:
             continue
         drawn = True
-        keep = (frequency > 0) & np.isfinite(rows).any(axis=0)
+        keep = plotted(frequency) & np.isfinite(rows).any(axis=0)
         positive = np.where(rows > 0, rows, np.nan)[:, keep]
         axes.plot(frequency[keep], np.nanmean(positive, axis=0), color=colour, lw=1.8, label=label, zorder=3)
         if len(rows) > 1:
@@ -185,8 +66,13 @@ def spectra_figure(summaries: list[SubjectSummary], *, band=None, mode_band=None
     axes.set(xlabel="Frequency (Hz)", ylabel="Power density (1/Hz)")
     mark_bands(axes, band, mode_band)
     axes.grid(which="major")
-    legend_above(axes)
+    legend_above(axes, columns=3)
     return figure
+
+
+def plotted(frequency: np.ndarray) -> np.ndarray:
+    """Frequencies shown: not 0 (log axis), not the last, where one-sided spectra have half their density."""
+    return (frequency > 0) & (frequency < frequency.max())
 
 
 def _on_grid(frequency, own, values) -> np.ndarray:
@@ -204,7 +90,7 @@ def mark_bands(axes, band, mode_band) -> None:
     if mode_band:
         axes.plot(
             mode_band,
-            [0.02, 0.02],
+            [0.985, 0.985],
             transform=axes.get_xaxis_transform(),
             color=MUTED,
             lw=3,

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from brainloom.report.names import IDENTIFIED, TRUTH, parameter_name, predictor_colour, unit_text, with_unit
+from brainloom.report.names import (
+    IDENTIFIED,
+    TRUTH,
+    number,
+    parameter_name,
+    predictor_colour,
+    unit_text,
+    with_unit,
+)
 from brainloom.report.style import MUTED, SURFACE, legend_above, new_figure
 from brainloom.report.summary import finite_correlation
 
@@ -67,9 +75,6 @@ def global_figure(parameters: pd.DataFrame, truth: pd.DataFrame | None = None):
             )
         axes.set_title(parameter_name(name))
         axes.set_xlabel(with_unit("Estimate", parameter_unit(part)))
-        if len(mark):
-            legend = axes.legend(loc="best", handlelength=1.2)
-            legend.set_zorder(6)
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
@@ -169,56 +174,70 @@ def identified_figure(parameters: pd.DataFrame):
 
 
 def truth_figure(parameters: pd.DataFrame, truth: pd.DataFrame | None):
-    """Truth against estimate, one panel a parameter, intervals as bars, the diagonal as reference."""
-    from matplotlib.ticker import MaxNLocator
+    """Truth against estimate, one panel a parameter: intervals of global ones as bars, the diagonal as reference.
 
+    Global panels have equal axes; regional ones each their own, from the 1st to the 99th percentile.
+    """
     joined = join_truth(parameters, truth)
     if joined.empty:
         return None
     names = list(dict.fromkeys(joined["parameter"]))
-    columns = min(len(names), 3)
+    columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
     lines = -(-len(names) // columns)
-    figure = new_figure(9.6 if columns > 1 else 4.6, 3.3 * lines)
+    figure = new_figure(9.6 if columns > 1 else 4.8, 3.2 * lines)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         part = joined[joined["parameter"] == name]
-        is_global = (part["region"] == "global").all()
-        x, y = part["truth"].to_numpy(), part["estimate"].to_numpy()
-        bars = np.isfinite(part["lower"]) & np.isfinite(part["upper"]) & is_global
-        ends = part.loc[bars, ["lower", "upper"]].to_numpy().ravel()
-        every = np.concatenate([x, y, ends])
-        span = np.array([every.min(), every.max()])
-        span = span + np.array([-1, 1]) * 0.06 * max(np.ptp(span), 1e-12)
-        axes.plot(span, span, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
-        axes.vlines(
-            x[bars], part["lower"][bars], part["upper"][bars], color=_COLOUR, lw=1.6, alpha=0.8, zorder=2
-        )
-        axes.scatter(
-            x, y, s=32 if is_global else 9, color=_COLOUR, alpha=0.95 if is_global else 0.45, lw=0, zorder=3
-        )
-        axes.set_xlim(span)
-        axes.set_ylim(span)
-        axes.set_aspect("equal")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(4))
+        draw = _truth_global if (part["region"] == "global").all() else _truth_regional
+        draw(axes, part)
         unit = parameter_unit(part)
-        axes.set_title(parameter_name(name))
+        axes.set_title(parameter_name(name), pad=20)
+        axes.text(
+            0, 1.03, _recovery_text(part), transform=axes.transAxes, va="bottom", fontsize=9, color=MUTED
+        )
         axes.set_xlabel(with_unit("Truth", unit))
         axes.set_ylabel(with_unit("Estimate", unit))
-        axes.text(0.04, 0.96, _recovery_text(part), transform=axes.transAxes, va="top", fontsize=9)
         axes.grid()
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     return figure
 
 
+def _truth_global(axes, part: pd.DataFrame) -> None:
+    x, y = part["truth"].to_numpy(), part["estimate"].to_numpy()
+    bars = np.isfinite(part["lower"]) & np.isfinite(part["upper"])
+    every = np.concatenate([x, y, part.loc[bars, ["lower", "upper"]].to_numpy().ravel()])
+    span = _widened(every.min(), every.max())
+    axes.plot(span, span, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.vlines(x[bars], part["lower"][bars], part["upper"][bars], color=_COLOUR, lw=1.6, alpha=0.8, zorder=2)
+    axes.scatter(x, y, s=32, color=_COLOUR, alpha=0.95, lw=0, zorder=3)
+    axes.set(xlim=span, ylim=span)
+    axes.locator_params(nbins=4)
+
+
+def _truth_regional(axes, part: pd.DataFrame) -> None:
+    x, y = part["truth"].to_numpy(), part["estimate"].to_numpy()
+    axes.axline((x.mean(), x.mean()), slope=1, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.scatter(x, y, s=9, color=_COLOUR, alpha=0.45, lw=0, zorder=3)
+    axes.set(xlim=_widened(*np.quantile(x, [0.01, 0.99])), ylim=_widened(*np.quantile(y, [0.01, 0.99])))
+    axes.locator_params(nbins=5)
+
+
+def _widened(low: float, high: float) -> np.ndarray:
+    room = 0.06 * max(high - low, 1e-9, 1e-3 * abs(high))
+    return np.array([low - room, high + room])
+
+
 def _recovery_text(part: pd.DataFrame) -> str:
     if (part["region"] == "global").all():
-        return f"r = {finite_correlation(part['truth'], part['estimate']):.2f} across subjects"
+        if np.ptp(part["truth"]) <= 1e-9 * abs(part["truth"]).max():
+            return "the same truth in all subjects"
+        return f"r = {number(finite_correlation(part['truth'], part['estimate']), 2)} across subjects"
     within = recovery_within(part)
     if not len(within):
         return ""
-    return f"r = {within.mean():.2f} within subjects\n({within.min():.2f} to {within.max():.2f})"
+    ends = f" ({number(within.min(), 2)} to {number(within.max(), 2)})" if len(within) > 1 else ""
+    return f"r = {number(within.mean(), 2)} within subjects{ends}"
 
 
 def recovery_within(part: pd.DataFrame) -> pd.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainloom.report import cohort_figures, parameter_figures, tables
+from brainloom.report import cohort_figures, parameter_figures, score_figures, tables
 from brainloom.report.figure import Figure, draw
 from brainloom.report.headline import held_out_scores, summary_sentences, tiles
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
@@ -51,18 +51,18 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
     n = len(group.labels)
     figures = {
         "fc": draw(
-            cohort_figures.score_figure,
+            score_figures.score_figure,
             metrics,
             metric="fc_r",
             name="score-fc",
             wide=True,
             title="FC correlation under every predictor",
             caption="Dots: subjects, joined by thin lines; diamonds: means with 95 % bootstrap intervals. Shaded: "
-            f"interval of the ceiling's mean. {_control_text(results)}",
+            f"interval of the ceiling's mean. {_control_text(results)} An arrow: off the scale, with its mean.",
             alt=_score_alt(metrics, "FC correlation"),
         ),
         "difference": draw(
-            cohort_figures.difference_figure,
+            score_figures.difference_figure,
             metrics,
             seed=int(results.params["seed"]),
             name="score-difference",
@@ -84,7 +84,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             "maximum on the diagonal.",
         ),
         "fcd": draw(
-            cohort_figures.score_figure,
+            score_figures.score_figure,
             metrics,
             metric="fcd_ks",
             name="score-fcd",
@@ -109,7 +109,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             alt="Power spectra of recording, analytic model and simulation, mean over subjects.",
         ),
         "psd": draw(
-            cohort_figures.score_figure,
+            score_figures.score_figure,
             metrics,
             metric="psd_r",
             name="score-psd",
@@ -205,7 +205,8 @@ def parameter_section(results: Results, usable) -> dict:
             name="truth-estimate",
             wide=True,
             title="Truth against estimate",
-            caption="Bars: intervals of global parameters; dashed: equality. For regional parameters every dot is one region of one subject.",
+            caption="Bars: intervals of global parameters; dashed: equality. For regional parameters every dot is one "
+            "region of one subject; axes end at the 1st and 99th percentile.",
             alt=_truth_alt(parameters, truth),
         ),
     }

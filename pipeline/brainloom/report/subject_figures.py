@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainloom.report.cohort_figures import mark_bands
+from brainloom.report.cohort_figures import mark_bands, plotted
 from brainloom.report.names import (
     EMPIRICAL,
     IDENTIFIED,
@@ -169,7 +169,7 @@ def spectra_figure(signal, fit, simulation, *, band=None, mode_band=None):
     figure = new_figure(4.7, 3.3)
     axes = figure.subplots()
     for name, frequency, psd, colour in curves:
-        keep = (frequency > 0) & np.isfinite(psd).any(axis=0)
+        keep = plotted(frequency) & np.isfinite(psd).any(axis=0)
         positive = np.where(psd > 0, psd, np.nan)[:, keep]
         axes.plot(frequency[keep], np.nanmean(positive, axis=0), color=colour, lw=1.7, label=name, zorder=3)
         low, high = np.nanquantile(positive, [0.1, 0.9], axis=0)
