@@ -147,12 +147,19 @@ def test_a_mistake_is_one_sentence_that_names_file_key_and_value(config, said):
     assert "\n" not in sentence
 
 
-def test_the_file_that_sets_the_key_is_named(tmp_path):
+def test_the_place_of_a_wrong_value_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     first.write_text("fit: {starts: -1}\n")
     second.write_text("study: x\n")
-    with pytest.raises(ConfigError, match=r"a\.yaml: fit\.starts is -1"):
-        validate_config(load_config(first, second), [shipped_file("config/config.yaml"), first, second])
+    files = [shipped_file("config/config.yaml"), first, second]
+    with pytest.raises(ConfigError, match=r"^a\.yaml: fit\.starts is -1"):
+        validate_config(load_config(first, second), files)
+    with pytest.raises(ConfigError, match=r"^command line: seed is abc"):
+        validate_config(load_config(second) | {"seed": "abc"}, files)
+    second.write_text("model: {noise_level: 0.2}\n")
+    with pytest.raises(ConfigError, match=r"config/config\.yaml: simulate\.noise_levels is"):
+        validate_config(load_config(second), files)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,8 @@ def time_step_problems(config: Mapping[str, Any], subjects: Iterable[str]) -> li
     list of str
         One sentence for each repetition time that is no multiple of ``simulate.dt``, with a subject that has it.
     """
-    source, found = config["input"], {}
+    source = config["input"]
+    found: dict[str, str] = {}
     for label in subjects:
         try:
             runs = subject_files(source["path"], label, source["atlas"], source["task"])["bold"]

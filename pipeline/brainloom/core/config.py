@@ -88,8 +88,8 @@ def validate_config(
     config : mapping
         As read from YAML.
     origin : str, pathlib.Path or sequence of these
-        Where it comes from, for messages. Of several files, the message names the last one that sets the key
-        in question.
+        Where it comes from, for messages. Of several files, the message names the last one that holds the value
+        in question, or the command line if none does.
 
     Returns
     -------
@@ -117,16 +117,16 @@ def validate_config(
     except ValueError:
         where = _not_finite(config)
         raise ConfigError(
-            f"{_origin(origin, where)}: {_dotted(where)} is nan or infinite; it must be finite"
+            f"{_origin(origin, where, config)}: {_dotted(where)} is nan or infinite; it must be finite"
         ) from None
     errors = jsonschema.Draft202012Validator(schema).iter_errors(complete)
     first = min(errors, key=lambda error: [str(part) for part in error.absolute_path], default=None)
     if first is not None:
         path, sentence = _explain(first)
-        raise ConfigError(f"{_origin(origin, path)}: {sentence}")
+        raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     _fill(complete, schema)
     for path, sentence in _contradictions(complete):
-        raise ConfigError(f"{_origin(origin, path)}: {sentence}")
+        raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     name = complete["model"]["name"]
     complete["model"]["parameters"] = MODEL_PARAMETERS[name] | complete["model"]["parameters"]
     own = _LOCAL_NAME[name]
@@ -282,9 +282,9 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
     if model["noise_level"] not in levels:
         report("simulate.noise_levels", levels, f"a list with model.noise_level ({model['noise_level']})")
     if signal["tr"] is not None:
-        sentence = time_step_problem(config["simulate"]["dt"], signal["tr"])
-        if sentence:
-            found.append((("simulate", "dt"), sentence))
+        problem = time_step_problem(config["simulate"]["dt"], signal["tr"])
+        if problem:
+            found.append((("simulate", "dt"), problem))
         if signal["band"][1] >= 0.5 / signal["tr"]:
             report("signal.band", signal["band"], f"below {0.5 / signal['tr']:g} Hz, half the sampling rate")
     return found
@@ -317,20 +317,41 @@ def time_step_problem(dt: float, repetition_time: float) -> str | None:
     return f"simulate.dt is {dt:g}; it must divide the repetition time {repetition_time:g} s, such as {fitting:g}"
 
 
-def _origin(origin: str | Path | Sequence[str | Path], path: Sequence[str | int]) -> str:
-    """The last of the files that sets the key, or the last file."""
+def _origin(
+    origin: str | Path | Sequence[str | Path], path: Sequence[str | int], config: Mapping[str, Any]
+) -> str:
+    """The last of the files that holds the value found; a value that none holds is from the command line."""
     if isinstance(origin, str | Path):
         return str(origin)
     names = [str(name) for name in origin] or ["config"]
+    try:
+        value = _at(config, path)
+    except LookupError:
+        return _short(names[-1])
     for name in reversed(names):
         try:
-            here: Any = _read_yaml(Path(name))
-            for part in path:
-                here = here[part]
-        except (ConfigError, KeyError, IndexError, TypeError):
+            found = _at(_read_yaml(Path(name)), path)
+            if found == value or (found != found and value != value):  # the second is nan
+                return _short(name)
+        except (ConfigError, LookupError):
             continue
-        return name
-    return names[-1]
+    return "command line"
+
+
+def _at(config: Any, path: Sequence[str | int]) -> Any:
+    """The value at a place; `LookupError` if there is none."""
+    for part in path:
+        try:
+            config = config[part]
+        except TypeError:
+            raise LookupError from None
+    return config
+
+
+def _short(name: str) -> str:
+    """A path as seen from the current folder, if it is inside."""
+    path = Path(name).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else name
 
 
 def _dotted(path: Sequence[str | int]) -> str:
