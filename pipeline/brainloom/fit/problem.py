@@ -16,6 +16,9 @@ from brainloom.models import NeuralMass, get_model
 # Coupling is counted in units of ten local rates: the whole-brain models of resting BOLD work near there.
 COUPLING_PER_RATE = 10.0
 HOMOTOPIC = 0.5
+# Nodes of the band quadrature: enough for resonances of the reference rate; more where it is done only once.
+MIN_NODES, MAX_NODES = 48, 256
+REPORT_NODES = 512
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def make_problem(
     -------
     dict of arrays
         ``weights, homotopic, fc, lag1, omega, rate, floor, penalty, frequency, band_weight,
-        repetition_time``; rates in 1/s.
+        fine_frequency, fine_weight, repetition_time``; rates in 1/s.
     """
     n = len(weights)
     mirror = np.zeros((n, n))
@@ -119,7 +122,10 @@ def make_problem(
             mirror[i, j] = mirror[j, i] = 1.0
     rate = -float(config["model"]["parameters"][setup.local])
     signal = config["signal"]
-    frequency, band_weight = band_nodes(repetition_time, tuple(signal["band"]), signal["filter_order"])
+    n_nodes = int(np.clip(3.2 / rate, MIN_NODES, MAX_NODES))
+    filtered = (repetition_time, tuple(signal["band"]), signal["filter_order"])
+    frequency, band_weight = band_nodes(*filtered, n_nodes)
+    fine_frequency, fine_weight = band_nodes(*filtered, REPORT_NODES)
     arrays = {
         "weights": weights,
         "homotopic": mirror,
@@ -131,13 +137,15 @@ def make_problem(
         "penalty": float(config["fit"]["lambda"]) / n,
         "frequency": frequency,
         "band_weight": band_weight,
+        "fine_frequency": fine_frequency,
+        "fine_weight": fine_weight,
         "repetition_time": repetition_time,
     }
     return {name: jax.numpy.asarray(value, jax.numpy.result_type(float)) for name, value in arrays.items()}
 
 
 def band_nodes(
-    repetition_time: float, band: tuple[float, float], order: int, n_nodes: int = 64
+    repetition_time: float, band: tuple[float, float], order: int, n_nodes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """
     Quadrature of a spectrum weighted by the data's band-pass filter.

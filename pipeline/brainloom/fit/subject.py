@@ -183,7 +183,8 @@ def _fit_one(
 def _evaluate(setup: FitSetup, problem: Problem, theta: jax.Array, frequency: jax.Array) -> dict[str, jax.Array]:
     """Features of the fitted model at the linear-noise level, in the units of the data's features."""
     values = constrained(setup, problem, theta)
-    zero, one = lag1_covariances(setup, problem, values)
+    fine = {"frequency": problem["fine_frequency"], "band_weight": problem["fine_weight"]}
+    zero, one = lag1_covariances(setup, problem | fine, values)
     variance = jnp.diag(zero)
     # Frequency 0 is left out of the integral and kept in the output, as Welch's method does.
     spectrum = model_spectrum(setup, problem, values, frequency)

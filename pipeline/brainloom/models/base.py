@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import brainstate
-import brainunit as u
 import jax
-import jax.numpy as jnp
 
-from brainloom import integrate
+_X64 = jax.config.jax_enable_x64
+import brainstate  # noqa: E402
+import brainunit as u  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+from brainloom import integrate  # noqa: E402
+
+# Importing brainstate resets jax to single precision; keep what the process had chosen.
+brainstate.environ.set(precision=64 if _X64 else 32)
 
 Arrays = dict[str, jax.Array]
 
