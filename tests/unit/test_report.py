@@ -21,7 +21,7 @@ from brainloom.report import cohort_figures, parameter_figures, score_figures
 from brainloom.report.headline import best_control, held_out_scores, summary_sentences
 from brainloom.report.names import number, predictor_order
 from brainloom.report.results import read_benchmarks, read_table, read_truth
-from brainloom.report.style import diverging_map
+from brainloom.report.style import diverging_map, log_magnitude, log_ticks, spreads_widely
 from brainloom.report.summary import (
     bootstrap_interval,
     compare,
@@ -384,7 +384,9 @@ def test_cohort_figures_return_nothing_for_nothing():
 
 
 def test_a_bare_connectome_far_below_the_models_does_not_squeeze_them():
-    table = pd.DataFrame({"model_analytic": [0.90, 0.92], "ceiling": [0.88, 0.91], "structural": [0.20, 0.25]})
+    table = pd.DataFrame(
+        {"model_analytic": [0.90, 0.92], "ceiling": [0.88, 0.91], "structural": [0.20, 0.25]}
+    )
     assert score_figures.far_predictors(table) == {"structural": -1}
     assert score_figures.far_predictors(-table) == {"structural": 1}
     near = table.assign(structural=[0.87, 0.88])
@@ -410,6 +412,19 @@ def test_diverging_map_is_symmetric_and_even_in_lightness():
     assert np.abs(lightness - lightness[::-1]).max() < 0.03
     steps = np.diff(lightness[:129])
     assert steps.min() > 0 and steps.max() < 3 * steps.min()
+
+
+def test_log_ticks_and_scale_serve_both_signs():
+    assert log_ticks(0.03, 1.2) == [0.05, 0.1, 0.2, 0.5, 1.0]
+    assert log_ticks(-0.9, -0.02, most=3) == [-0.3, -0.1, -0.03]
+    assert len(log_ticks(1e-9, 1e9, most=5)) <= 5
+    for low, high in ((-0.9, -0.02), (0.02, 0.9)):
+        forward, inverse = log_magnitude(low, high)
+        values = np.linspace(low, high, 7)
+        assert (np.diff(forward(values)) > 0).all()
+        np.testing.assert_allclose(inverse(forward(values)), values)
+    assert spreads_widely(0.1, 1.0) and spreads_widely(-1.0, -0.1)
+    assert not spreads_widely(-0.1, 1.0) and not spreads_widely(0.5, 1.0) and not spreads_widely(0.0, 1.0)
 
 
 def test_numbers_and_order():

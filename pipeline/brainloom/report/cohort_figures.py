@@ -18,6 +18,9 @@ from brainloom.report.summary import (
     SubjectSummary,
 )
 
+#: Fisher information (1/log unit^2) below which a direction counts as an exact freedom.
+_NO_INFORMATION = 1e-7
+
 
 def spectra_figure(summaries: list[SubjectSummary], *, band=None, mode_band=None):
     """Mean spectra over regions and subjects, with the range over subjects: recorded, analytic, simulated."""
@@ -221,5 +224,7 @@ def eigenvalue_figure(summaries: list[SubjectSummary], *, prior_sd: float | None
         axes.axhline(prior_sd**-2, color=MUTED, lw=1, ls=(0, (4, 3)), label="As much as the prior")
         legend_above(axes)
     axes.set_xlim(1, max(max(v.size for v in spectra), 2))
+    # Exact freedoms have zero information, which arithmetic turns into anything below this.
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], _NO_INFORMATION))
     axes.grid(axis="y")
     return figure

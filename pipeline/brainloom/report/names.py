@@ -19,7 +19,7 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
         "mean FC of the full equations, simulated with fresh seeds at the fitted parameters",
     ),
     "model_pooled": ("Model (pooled)", "#5aa9dd", "the same model refitted with a cohort prior"),
-    "ceiling": ("Ceiling (own training FC)", "#6b7684", "the subject's own training FC used as predictor"),
+    "ceiling": ("Ceiling (own training data)", "#6b7684", "the subject's own training FC used as predictor"),
     "mixture": (
         "Own + group mixture",
         "#8f6fc0",
@@ -122,7 +122,12 @@ def parameter_name(parameter: str) -> str:
 def unit_text(unit: object) -> str:
     """Unit as written behind a label: empty for dimensionless or missing units."""
     text = "" if unit is None else str(unit).strip()
-    return "" if text in ("", "1", "nan", "None") else text
+    return "" if text in ("", "1", "nan", "None") else text.replace("sqrt(s)", "\u221as")
+
+
+def tick_text(value: float) -> str:
+    """A tick label without trailing zeros."""
+    return f"{value:g}".replace("-", "\u2212", 1)
 
 
 def with_unit(label: str, unit: object) -> str:
@@ -168,4 +173,5 @@ def number(value: object, digits: int = 3, *, significant: bool = False) -> str:
 
 def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign."""
-    return f"{value:+.{digits}f}".replace("-", "\u2212", 1)
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "\u2212", 1) if text.strip("+-0.") else text[1:]

@@ -127,7 +127,7 @@ def _profile(name, subject, parameters) -> Figure | None:
         name=f"{name}-map",
         wide=True,
         title="Regional parameters",
-        caption="Dots: estimates, bars: intervals, cut where they leave the panel. Dark blue: identified, light blue: "
+        caption="Dots: estimates, bars: intervals, cut where they leave the panel; logarithmic where values spread widely. Dark blue: identified, light blue: "
         "weakly, grey: not identified.",
         alt=f"Subject {subject}: regional parameter estimates with intervals, sorted.",
     )

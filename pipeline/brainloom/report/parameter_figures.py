@@ -11,10 +11,19 @@ from brainloom.report.names import (
     number,
     parameter_name,
     predictor_colour,
+    tick_text,
     unit_text,
     with_unit,
 )
-from brainloom.report.style import MUTED, SURFACE, legend_above, new_figure
+from brainloom.report.style import (
+    MUTED,
+    SURFACE,
+    legend_above,
+    log_magnitude,
+    log_ticks,
+    new_figure,
+    spreads_widely,
+)
 from brainloom.report.summary import finite_correlation
 
 _COLOUR = predictor_colour("model_analytic")
@@ -118,10 +127,7 @@ def regional_figure(parameters: pd.DataFrame):
     for axes, name in zip(panels, names, strict=True):
         table = tables[name]
         values = table.to_numpy(dtype=float)
-        low, high = np.nanquantile(values, [0.02, 0.98])
-        image = axes.imshow(
-            values, cmap="viridis", aspect="auto", vmin=low, vmax=high if high > low else low + 1e-9
-        )
+        image = axes.imshow(values, cmap="viridis", aspect="auto", norm=_colour_scale(values))
         axes.set_title(parameter_name(name))
         step = max(1, -(-len(table) // 30))
         axes.set_yticks(range(0, len(table), step), table.index[::step])
@@ -129,10 +135,23 @@ def regional_figure(parameters: pd.DataFrame):
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, pad=0.012, fraction=0.03, extend="both")
-        bar.set_label(parameter_unit(rows[rows["parameter"] == name]) or "1")
+        bar.set_label(parameter_unit(rows[rows["parameter"] == name]))
+        if spreads_widely(*image.get_clim()):
+            ticks = log_ticks(*image.get_clim(), most=5)
+            bar.set_ticks(ticks, labels=[tick_text(tick) for tick in ticks], minor=False)
+        bar.minorticks_off()
         bar.outline.set_visible(False)
     panels[-1].set_xlabel("Region, in the order of the atlas")
     return figure
+
+
+def _colour_scale(values: np.ndarray):
+    """From the 2nd to the 98th percentile; logarithmic in the magnitude where values of one sign spread widely."""
+    from matplotlib.colors import FuncNorm, Normalize
+
+    low, high = np.nanquantile(values, [0.02, 0.98])
+    ends = {"vmin": low, "vmax": high if high > low else low + 1e-9}
+    return FuncNorm(log_magnitude(low, high), **ends) if spreads_widely(low, high) else Normalize(**ends)
 
 
 def identified_figure(parameters: pd.DataFrame):

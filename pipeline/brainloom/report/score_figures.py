@@ -21,8 +21,8 @@ from brainloom.report.names import (
 from brainloom.report.style import BAND, GRID, INK, MUTED, SURFACE, new_figure
 from brainloom.report.summary import bootstrap_interval, compare, scores
 
-#: A predictor further away than this many times the range of all others is not drawn to scale.
-_FAR = 0.6
+#: A predictor that would stretch the axis by more than this factor is not drawn to scale.
+_STRETCH = 1.6
 
 
 def score_figure(metrics: pd.DataFrame, *, metric: str, splits: tuple[str, ...] = ("train", "test")):
@@ -117,10 +117,10 @@ def far_predictors(table: pd.DataFrame) -> dict[str, int]:
     own = table["structural"].dropna()
     if own.empty or not np.isfinite([low, high]).all():
         return {}
-    room = _FAR * max(high - low, 1e-9)
-    if own.max() < low - room:
+    reach = (_STRETCH - 1) * max(high - low, 1e-9)
+    if own.max() < low and own.min() < low - reach:
         return {"structural": -1}
-    return {"structural": 1} if own.min() > high + room else {}
+    return {"structural": 1} if own.min() > high and own.max() > high + reach else {}
 
 
 def _draw_row(axes, row: int, x: np.ndarray, interval: tuple[float, float], predictor: str) -> None:

@@ -184,7 +184,7 @@ def parameter_section(results: Results, usable) -> dict:
             wide=True,
             title="Regional parameters",
             caption="One row a subject, one column a region in the order of the atlas; colours end at the 2nd and 98th "
-            "percentile.",
+            "percentile and are logarithmic where values spread widely.",
             alt="Heat maps of regional parameter estimates, subjects by regions.",
         ),
         "eigenvalues": draw(

@@ -175,6 +175,41 @@ def power_of_ten(value: float) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def log_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
+    """Ticks at 1, 2, 5 times powers of ten between two values of one sign, as many as `most` allows.
+
+    Examples
+    --------
+    >>> log_ticks(0.03, 1.2)
+    [0.05, 0.1, 0.2, 0.5, 1.0]
+    >>> log_ticks(-0.9, -0.02, most=3)
+    [-0.3, -0.1, -0.03]
+    """
+    sign = -1.0 if low < 0 else 1.0
+    small, large = sorted((abs(low), abs(high)))
+    decades = range(int(np.floor(np.log10(small))), int(np.ceil(np.log10(large))) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        values = [float(f"{factor}e{decade}") for decade in decades for factor in factors]
+        ticks = [sign * value for value in values if small <= value <= large]
+        if len(ticks) <= most:
+            return sorted(ticks)
+    return sorted(ticks[:: -(-len(ticks) // most)])
+
+
+def log_magnitude(low: float, high: float):
+    """Forward and inverse function of a scale that is logarithmic in the magnitude, for values of one sign."""
+    sign, tiny = (-1.0 if low < 0 else 1.0), 1e-3 * min(abs(low), abs(high))
+    return (
+        lambda v: sign * np.log(np.maximum(sign * np.asarray(v), tiny)),
+        lambda u: sign * np.exp(sign * np.asarray(u)),
+    )
+
+
+def spreads_widely(low: float, high: float, factor: float = 8.0) -> bool:
+    """Whether two values have one sign and differ by more than a factor."""
+    return low * high > 0 and max(low / high, high / low) >= factor
+
+
 def legend_above(axes, *, columns: int | None = None, **options):
     """A frameless legend in one row above the axes, out of the way of the data."""
     handles, labels = axes.get_legend_handles_labels()

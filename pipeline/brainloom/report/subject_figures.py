@@ -12,9 +12,19 @@ from brainloom.report.names import (
     parameter_name,
     predictor_colour,
     predictor_name,
+    tick_text,
     with_unit,
 )
-from brainloom.report.style import MUTED, SURFACE, diverging_map, log_axis, new_figure
+from brainloom.report.style import (
+    MUTED,
+    SURFACE,
+    diverging_map,
+    log_axis,
+    log_magnitude,
+    log_ticks,
+    new_figure,
+    spreads_widely,
+)
 from brainloom.report.summary import final_losses, finite_correlation, upper_triangle
 
 _ANALYTIC = predictor_colour("model_analytic")
@@ -208,9 +218,9 @@ def convergence_figure(fit):
         if steps.size:
             axes.plot(steps[-1], ends[start], "o", ms=5, color=colour, mec=SURFACE, mew=0.6)
     if np.nanmin(loss) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}" if np.nanmax(loss) / np.nanmin(loss) < 5 else "")
+        log_axis(axes.yaxis)
+        ticks = log_ticks(np.nanmin(loss), np.nanmax(loss))
+        axes.set_yticks(ticks, [tick_text(tick) for tick in ticks])
     axes.set(xlabel="Optimiser step", ylabel="Training loss")
     axes.grid(which="major")
     axes.legend(loc="upper right")
@@ -240,23 +250,35 @@ def profile_figure(parameters):
                 continue
             axes.vlines(x[keep], part["lower"][keep], part["upper"][keep], color=colour, lw=1.5, alpha=0.55)
             axes.plot(x[keep], part["estimate"][keep], "o", ms=3.4, color=colour, mec="none")
-        estimate = part["estimate"].to_numpy()
         axes.set_title(parameter_name(name))
         axes.set_ylabel(with_unit("Estimate", part["unit"].iloc[0]))
         axes.grid(axis="y")
         axes.margins(x=0.02)
-        # A few very wide intervals would flatten the map: the axis follows the estimates.
-        centre, spread = np.median(estimate), max(np.ptp(estimate), 1e-12)
-        low, high = (
-            np.nanmin(part["lower"].fillna(estimate.min())),
-            np.nanmax(part["upper"].fillna(estimate.max())),
-        )
-        axes.set_ylim(
-            max(low, min(estimate.min(), centre) - 0.7 * spread) - 0.05 * spread,
-            min(high, max(estimate.max(), centre) + 0.7 * spread) + 0.05 * spread,
-        )
+        _limit_to_estimates(axes, part)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     for axes in panels[max(0, len(names) - columns) : len(names)]:
         axes.set_xlabel("Region, sorted by estimate")
     return figure
+
+
+def _limit_to_estimates(axes, part) -> None:
+    """Limits that follow the estimates: a few very wide intervals would flatten the map.
+
+    Logarithmic in the magnitude where estimates of one sign spread widely.
+    """
+    estimate = part["estimate"].to_numpy()
+    ends = (float(estimate.min()), float(estimate.max()))
+    wide = spreads_widely(*ends)
+    forward, inverse = log_magnitude(*ends) if wide else (np.asarray, np.asarray)
+    low, high = (float(forward(end)) for end in ends)
+    room = 0.7 * max(high - low, 1e-12)
+    lowest = forward(part["lower"].fillna(ends[0]).min())
+    highest = forward(part["upper"].fillna(ends[1]).max())
+    bottom, top = max(low - room, float(lowest)), min(high + room, float(highest))
+    limits = inverse(np.array([bottom - 0.06 * room, top + 0.06 * room]))
+    if wide:
+        axes.set_yscale("function", functions=(forward, inverse))
+        ticks = log_ticks(*limits, most=6)
+        axes.set_yticks(ticks, [tick_text(tick) for tick in ticks])
+    axes.set_ylim(limits)

@@ -229,7 +229,8 @@ def _summarise_fit(out: SubjectSummary, fit) -> None:
         converged = np.asarray(fit["converged"].values).astype(bool)
         out.data["n_converged"] = int(converged[used].sum())
         if not converged[best]:
-            out.warnings.append("The best start stopped at the step limit before it converged.")
+            taken = f" of {int(fit['n_steps'][best])} steps" if "n_steps" in fit else ""
+            out.warnings.append(f"The best start stopped at the limit{taken} before it converged.")
     if finite.size > 1 and finite.max() - finite.min() > LOSS_SPREAD * abs(finite.min()):
         out.warnings.append(
             f"The starts ended at different losses ({finite.min():.4g} to {finite.max():.4g}): "
