@@ -94,7 +94,7 @@ def parameters(rng: np.random.Generator, coordinates: np.ndarray) -> dict[str, n
 
     return {
         "a": -(MARGIN + (RATE - MARGIN) * np.exp(field(0.0, 0.15, 0.05))),
-        "noise": np.exp(field(0.7, 0.3, 0.2)),
+        "noise": np.exp(field(0.55, 0.2, 0.45)),
         "frequency": 0.047 + 0.012 * shared.random(n) + 0.001 * rng.normal(size=n),
     }
 

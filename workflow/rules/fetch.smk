@@ -1,4 +1,5 @@
-# Public data that the workflow downloads by itself. Its parameters name no study, because studies share one download.
+# Public data that the workflow downloads by itself. Its parameters name no study, because studies share one download, and
+# no code: the data are pinned by their hash, and a change of the code must not make an offline machine lose them.
 
 
 rule fetch_hcp:
@@ -7,7 +8,6 @@ rule fetch_hcp:
     output:
         fetched_files(config),
     params:
-        code=code_hash("brainloom.steps.fetch_hcp"),
         folder=config["input"]["path"],
     log:
         layout.log_file(STUDY, "fetch_hcp"),
