@@ -6,6 +6,7 @@ import json
 import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     summaries, pages = _subjects(results, *bands)
     group = summarise_group(read_dataset(results.group)) if results.group else GroupSummary()
     usable = [summaries[s] for s in results.included if s in summaries and not summaries[s].reason]
-    context = {
+    context: dict[str, Any] = {
         "study": results.study,
         "sections": _SECTIONS,
         "css": Markup(_resource("style.css")),
@@ -129,7 +130,8 @@ def _subjects(results: Results, band, mode_band) -> tuple[dict[str, SubjectSumma
     """Summaries of all subjects and the pages of the first ones; one subject is in memory at a time."""
     from brainloom.store import is_failed, read_dataset
 
-    summaries, pages = {}, []
+    summaries: dict[str, SubjectSummary] = {}
+    pages: list[dict] = []
     for subject, files in results.datasets.items():
         datasets = {kind: read_dataset(path) for kind, path in files.items()}
         summary = summarise_subject(subject, datasets)

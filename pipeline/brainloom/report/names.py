@@ -5,6 +5,8 @@ One table, so that a predictor has the same name and colour in every figure and 
 
 from __future__ import annotations
 
+from typing import Any
+
 #: Predictor -> (readable name, colour, one-line meaning). The order is the order in figures and tables.
 #: Colours: models blue and green, references violet and grey, structure brown, fitted controls one orange family.
 PREDICTORS: dict[str, tuple[str, str, str]] = {
@@ -136,7 +138,7 @@ def with_unit(label: str, unit: object) -> str:
     return f"{label} ({text})" if text else label
 
 
-def number(value: object, digits: int = 3, *, significant: bool = False) -> str:
+def number(value: Any, digits: int = 3, *, significant: bool = False) -> str:
     """A number for a table: a fixed number of decimals, an en dash where it is missing or not finite.
 
     Parameters

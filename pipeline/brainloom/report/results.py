@@ -136,8 +136,8 @@ def read_benchmarks(folder: Path | None) -> pd.DataFrame:
         Columns rule, job, s (wall time), max_rss (MB), mean_load (%); empty without files.
     """
     rows = []
-    root = Path(folder) if folder else None
-    for path in sorted(root.rglob("*")) if root and root.is_dir() else []:
+    root = Path(folder) if folder else Path()
+    for path in sorted(root.rglob("*")) if folder and root.is_dir() else []:
         if not path.is_file() or path.suffix not in (".tsv", ".txt"):
             continue
         try:

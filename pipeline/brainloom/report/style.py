@@ -10,6 +10,7 @@ import html
 import io
 import re
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ import numpy as np
 INK, MUTED, GRID, BAND, SURFACE = "#1c2430", "#5b6673", "#dfe3e8", "#e9ecf0", "#fdfefe"
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface"}
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # shipped with matplotlib: the same layout everywhere
     "font.size": 9.5,
@@ -113,15 +114,13 @@ def to_svg(figure, *, name: str, alt: str) -> str:
         text = text.replace(colour, f"var(--{variable},{colour})")
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
     text = re.sub(r"font: bold ([\d.]+)px [^;\"]+", r"font-size: \1px; font-weight: 600", text)
-    width = float(re.search(r'viewBox="0 0 ([\d.]+)', text).group(1))
-    opening = re.match(r"<svg[^>]*>", text)
-    view = re.search(r'viewBox="[^"]+"', text).group(0)
-    label = html.escape(alt, quote=True)
+    width, height = (72 * float(inches) for inches in figure.get_size_inches())
     head = (
-        f'<svg {view} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'role="img" aria-label="{label}" style="max-width:{width / 72 * 96:.0f}px">'
+        f'<svg viewBox="0 0 {width:g} {height:g}" xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
+        f'aria-label="{html.escape(alt, quote=True)}" style="max-width:{width / 72 * 96:.0f}px">'
     )
-    return head + text[opening.end() :].strip()
+    return head + text.partition(">")[2].strip()
 
 
 def _oklab_to_rgb(lab: np.ndarray) -> np.ndarray:

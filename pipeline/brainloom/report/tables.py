@@ -89,8 +89,9 @@ def cohort_table(
 
 
 def _dvars(summary: SubjectSummary | None) -> str:
-    value = number(summary.data.get("dvars_median"), 2) if summary else "\u2013"
-    return value if value == "\u2013" else f"{value} {summary.dvars_unit}"
+    if summary is None or not np.isfinite(summary.data.get("dvars_median", np.nan)):
+        return "\u2013"
+    return f"{number(summary.data['dvars_median'], 2)} {summary.dvars_unit}"
 
 
 def _pair(data: dict[str, float], name: str, digits: int) -> str:
