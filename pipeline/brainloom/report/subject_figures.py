@@ -140,7 +140,14 @@ def fcd_figure(signal, simulation):
         values = np.sort(values[np.isfinite(values)])
         if values.size:
             pick = np.linspace(0, values.size - 1, min(values.size, 200)).astype(int)
-            axes.plot(values[pick], (pick + 1) / values.size, color=colour, ls=style, lw=1.6, label=title)
+            axes.plot(
+                values[pick],
+                (pick + 1) / values.size,
+                color=colour,
+                ls=style,
+                lw=1.6,
+                label=title.split(", ")[-1].capitalize(),
+            )
     axes.set(xlabel="FCD value", ylabel="Cumulative share", ylim=(0, 1))
     axes.legend(fontsize=7.5, loc="lower right", handlelength=1.4, borderpad=0.1)
     axes.grid()
