@@ -55,7 +55,8 @@ def test_exponential_euler_is_exact_for_linear_diagonal_systems():
 
 def test_exponential_euler_has_a_derivative_at_rate_zero():
     def end(rate):
-        return deterministic_step("exp_euler", lambda s, t: {"x": rate * s["x"] + 1.0}, {"x": 2.0}, 0.0, 0.1)["x"]
+        new = deterministic_step("exp_euler", lambda s, t: {"x": rate * s["x"] + 1.0}, {"x": 2.0}, 0.0, 0.1)
+        return new["x"]
 
     # x = 2 e^(r dt) + (e^(r dt) - 1) / r: derivative 2 dt + dt^2 / 2 at r = 0
     np.testing.assert_allclose(jax.grad(end)(0.0), 2 * 0.1 + 0.1**2 / 2, rtol=1e-12)
@@ -95,7 +96,8 @@ def test_weak_order_of_the_stationary_variance(method, order):
 
     def bias(dt):
         def step(x, kick):
-            return stochastic_step(method, lambda s, t: {"x": -1.5 * s["x"]}, {"x": x}, {"x": kick}, 0.0, dt)["x"]
+            new = stochastic_step(method, lambda s, t: {"x": -1.5 * s["x"]}, {"x": x}, {"x": kick}, 0.0, dt)
+            return new["x"]
 
         a, b = step(1.0, 0.0), step(0.0, 1.0)
         return abs(b**2 * dt / (1 - a**2) - 1 / 3)
@@ -113,7 +115,7 @@ def test_noise_follows_the_step_of_a_deterministic_method(method):
 
 
 def test_unknown_methods_are_errors_that_name_the_known_ones():
-    with pytest.raises(ValueError, match="method is 'rk5'.*exp_euler, euler, heun, rk4, euler_maruyama"):
+    with pytest.raises(ValueError, match=r"method is 'rk5'.*exp_euler, euler, heun, rk4, euler_maruyama"):
         integrate.check_method("rk5")
     for name in ("rk5", "stochastic_heun"):  # the second exists, but not without noise
         with pytest.raises(ValueError, match=f"'{name}' is not deterministic.*rk4"):
