@@ -15,7 +15,7 @@ from brainloom.fit.problem import FitSetup, Problem
 MEMORY = 30
 LINE_SEARCH = 12
 # Stop when twenty steps together improve the objective by less than this fraction.
-PATIENCE, TOLERANCE = 20, 1e-4
+PATIENCE, TOLERANCE = 20, 5e-4
 
 
 class Fits(NamedTuple):
