@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from _machine import machine
+
 from brainloom.core.runtime import configure
 
 configure(threads=1, precision="float64")
@@ -41,7 +42,18 @@ def datasets(folder: Path, config: dict) -> list[tuple]:
         kind = step.__name__.rsplit("_", 1)[1]
         files = [str(folder / f"{subject}_{kind}.zarr.zip") for subject in SUBJECTS]
         settings = json.dumps(step_settings(config, f"preprocess_{kind}"))
-        step.main(["--input", str(ROOT / "resources/hcp"), "--subject", *SUBJECTS, "--output", *files, "--params", settings])
+        step.main(
+            [
+                "--input",
+                str(ROOT / "resources/hcp"),
+                "--subject",
+                *SUBJECTS,
+                "--output",
+                *files,
+                "--params",
+                settings,
+            ]
+        )
         out.append([read_dataset(file) for file in files])
     return list(zip(*out, strict=True))
 
@@ -82,7 +94,11 @@ def main() -> None:
     import tempfile
 
     if not (ROOT / "resources" / "hcp").exists():
-        subprocess.run([sys.executable, "-m", "brainloom.steps.fetch_hcp", "--output", "resources/hcp"], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "brainloom.steps.fetch_hcp", "--output", "resources/hcp"],
+            cwd=ROOT,
+            check=True,
+        )
     figures = {"machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         for study in ("hcp_linear", "hcp"):

@@ -22,21 +22,36 @@ from pathlib import Path
 from _machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
-NO_CONTROLS = (
-    "analyse: {controls: {other_subject: false, edge_shuffle: 0, distance_shuffle: 0, uniform: false, distance: false}}\n"
-)
+NO_CONTROLS = "analyse: {controls: {other_subject: false, edge_shuffle: 0, distance_shuffle: 0, uniform: false, distance: false}}\n"
 VARIANTS = {
     "hcp_two_fields": ("hcp", "study: hcp_two_fields\nfit: {regional: [local, noise]}\n" + NO_CONTROLS),
-    "hcp_linear_two_fields": ("hcp_linear", "study: hcp_linear_two_fields\nfit: {regional: [local, noise]}\n" + NO_CONTROLS),
+    "hcp_linear_two_fields": (
+        "hcp_linear",
+        "study: hcp_linear_two_fields\nfit: {regional: [local, noise]}\n" + NO_CONTROLS,
+    ),
 }
 
 
 def snakemake(folder: Path, cache: Path, *arguments: str) -> float:
     """Run snakemake in `folder`; seconds."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--cores",
+        "all",
+        *arguments,
+    ]
     start = time.perf_counter()
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"BRAINLOOM_CACHE": str(cache)}, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=os.environ | {"BRAINLOOM_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
@@ -46,9 +61,22 @@ def snakemake(folder: Path, cache: Path, *arguments: str) -> float:
 def group_scores(path: Path) -> dict[str, float]:
     """Cohort values of the test split, and the correlation of analytic and simulated FC."""
     with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["subject"] == "group" and row["split"] == "test"]
-    wanted = ("fc_r", "fcd_ks", "psd_r", "identification", "analytic_simulated_r", "analytic_simulated_r_strong")
-    return {f"{row['predictor']} {row['metric']}": float(row["value"]) for row in rows if row["metric"] in wanted}
+        rows = [
+            row
+            for row in csv.DictReader(file, delimiter="\t")
+            if row["subject"] == "group" and row["split"] == "test"
+        ]
+    wanted = (
+        "fc_r",
+        "fcd_ks",
+        "psd_r",
+        "identification",
+        "analytic_simulated_r",
+        "analytic_simulated_r_strong",
+    )
+    return {
+        f"{row['predictor']} {row['metric']}": float(row["value"]) for row in rows if row["metric"] in wanted
+    }
 
 
 def measure(name: str) -> None:
@@ -64,7 +92,9 @@ def measure(name: str) -> None:
         arguments = ("--configfile", *configs)
         if study != "demo":
             subprocess.run(
-                [sys.executable, "-m", "brainloom.steps.fetch_hcp", "--output", "resources/hcp"], cwd=folder, check=True
+                [sys.executable, "-m", "brainloom.steps.fetch_hcp", "--output", "resources/hcp"],
+                cwd=folder,
+                check=True,
             )
             snakemake(folder, folder / "cache", "--touch", *arguments)
         first = snakemake(folder, folder / "cache", *arguments)

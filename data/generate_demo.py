@@ -99,7 +99,9 @@ def parameters(rng: np.random.Generator, coordinates: np.ndarray) -> dict[str, n
     }
 
 
-def network(counts: np.ndarray, homotope: np.ndarray, coupling: float, maps: dict) -> tuple[Network, np.ndarray]:
+def network(
+    counts: np.ndarray, homotope: np.ndarray, coupling: float, maps: dict
+) -> tuple[Network, np.ndarray]:
     """The network of a subject and its absolute noise amplitudes, scaled to `NOISE_LEVEL`."""
     n = len(counts)
     weights = counts / counts.sum(axis=1).mean()

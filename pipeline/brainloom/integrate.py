@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 Arrays = dict[str, jax.Array]
-Field = Callable[[Arrays, jax.Array], Arrays]
+Field = Callable[[Arrays, jax.Array | float], Arrays]
 
 DETERMINISTIC = ("exp_euler", "euler", "heun", "rk4")
 STOCHASTIC = ("euler_maruyama", "stochastic_heun")
@@ -29,7 +29,9 @@ def check_method(method: str) -> str:
     return method
 
 
-def deterministic_step(method: str, f: Field, state: Arrays, t: jax.Array | float, dt: jax.Array) -> Arrays:
+def deterministic_step(
+    method: str, f: Field, state: Arrays, t: jax.Array | float, dt: jax.Array | float
+) -> Arrays:
     """
     Advance ``x' = f(x, t)`` by one step.
 
@@ -66,7 +68,7 @@ def deterministic_step(method: str, f: Field, state: Arrays, t: jax.Array | floa
 
 
 def stochastic_step(
-    method: str, f: Field, state: Arrays, noise: Arrays, t: jax.Array | float, dt: jax.Array
+    method: str, f: Field, state: Arrays, noise: Arrays, t: jax.Array | float, dt: jax.Array | float
 ) -> Arrays:
     """
     Advance ``dx = f(x, t) dt + dB`` by one step, for additive noise.

@@ -59,7 +59,9 @@ class Network:
         weights = jnp.asarray(conn, dtype=jnp.result_type(float))
         n_regions = node.varshape[0]
         if weights.shape != (n_regions, n_regions):
-            raise ValueError(f"conn has shape {weights.shape}; {n_regions} regions need {(n_regions, n_regions)}")
+            raise ValueError(
+                f"conn has shape {weights.shape}; {n_regions} regions need {(n_regions, n_regions)}"
+            )
         sources = (coupled_var,) if isinstance(coupled_var, str) else tuple(coupled_var)
         unknown = [name for name in sources if name not in node.OBSERVABLES]
         if unknown:
@@ -152,12 +154,11 @@ def lower(network: Network, dt: jax.Array | float, method: str = "stochastic_heu
             state, out = step(params, state, inputs, increment, t)
             return (state, t + dt), out
 
-        (state, _), outputs = jax.lax.scan(body, (state, jnp.asarray(t, n_float)), noise)
-        return state, outputs
+        carry = (state, jnp.asarray(t, jnp.result_type(float)))
+        (last, _), outputs = jax.lax.scan(body, carry, noise)  # type: ignore[var-annotated]
+        return last, outputs
 
-    n_float = jnp.result_type(float)
-
-    def vector_field(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+    def vector_field(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
         return field(structure, params, state, inputs, t)
 
     shape = (len(structure.noisy), n_regions)
@@ -170,7 +171,9 @@ def structure_of(network: Network, method: str) -> Structure:
     return Structure(type(network.node), network.couplings, noisy, integrate.check_method(method))
 
 
-def field(structure: Structure, params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+def field(
+    structure: Structure, params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float
+) -> Arrays:
     """Derivative of the coupled network."""
     ports = dict(inputs)
     for coupling in structure.couplings:
@@ -186,8 +189,8 @@ def step_structure(
     state: Arrays,
     inputs: Arrays,
     noise: jax.Array | None,
-    t: jax.Array,
-    dt: jax.Array,
+    t: jax.Array | float,
+    dt: jax.Array | float,
 ) -> tuple[Arrays, Arrays]:
     """One step of a structure; see `Lowered.step`."""
     kicks = {}
@@ -195,7 +198,7 @@ def step_structure(
         root = jnp.sqrt(dt)
         kicks = {name: params[f"noise_{name}"] * root * noise[k] for k, name in enumerate(structure.noisy)}
 
-    def f(values: Arrays, time: jax.Array) -> Arrays:
+    def f(values: Arrays, time: jax.Array | float) -> Arrays:
         return field(structure, params, values, inputs, time)
 
     new = integrate.stochastic_step(structure.method, f, state, kicks, t, dt)

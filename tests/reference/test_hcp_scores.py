@@ -51,7 +51,9 @@ def test_linear_model_predicts_held_out_fc(cohort, tmp_path, regional, known):
     given = ("--connectome", *files("connectome"), "--signal", *files("signal"))
     run(fit, "fit", *given, "--donor", *files("connectome"), "--output", *files("fit"))
     scores = []
-    for signal, fitted in zip(map(read_dataset, files("signal")), map(read_dataset, files("fit")), strict=True):
+    for signal, fitted in zip(
+        map(read_dataset, files("signal")), map(read_dataset, files("fit")), strict=True
+    ):
         model = fitted["fc_model"].sel(predictor="model").values
         scores.append(fc_correlation(model, signal["fc"].sel(split="test").values))
     # the margin that the known figures are given with

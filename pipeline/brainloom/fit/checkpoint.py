@@ -50,7 +50,7 @@ def save(folder: Path | None, name: str, arrays: Mapping[str, np.ndarray]) -> No
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{name}.{os.getpid()}.tmp"
     with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **dict(arrays))
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, folder / f"{name}.npz")

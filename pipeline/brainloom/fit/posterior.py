@@ -56,7 +56,10 @@ def posterior_dataset(
     n = len(labels)
     estimate = best["estimate"].sel(parameter=names).values
     # what the gauge fixes (the scale of the noise) multiplies the interval as it does the estimate
-    ends = [np.stack([estimate[k] * np.asarray(end[o] / centre[o]) for k, o in enumerate(own)]) for end in (low, high)]
+    ends = [
+        np.stack([estimate[k] * np.asarray(end[o] / centre[o]) for k, o in enumerate(own)])
+        for end in (low, high)
+    ]
     spread = setup.space.unpack(jnp.asarray(sd))
     sds = np.stack([np.broadcast_to(np.asarray(spread[name]), n) for name in own])
     contraction = 1.0 - sds / settings["prior_sd"]

@@ -84,7 +84,7 @@ def covariance(setup: FitSetup, problem: Problem, values: Values) -> jax.Array:
     """
     jacobian, noise = jacobian_and_noise(setup, problem, values)
     if setup.through_band and (setup.rotating or not setup.symmetric):
-        return lagged_band_covariance(*_band_spectrum(problem, jacobian, noise), 0.0)
+        return lagged_band_covariance(*_band_spectrum(problem, jacobian, noise), lag=0.0)
     if setup.rotating or not setup.symmetric:
         mean = jnp.mean(jnp.imag(jnp.diag(jacobian)))
         still = jacobian - 1j * mean * jnp.eye(len(noise)) if setup.rotating else jacobian
@@ -120,7 +120,9 @@ def lag1_covariances(setup: FitSetup, problem: Problem, values: Values) -> tuple
     return zero, one
 
 
-def _band_spectrum(problem: Problem, jacobian: jax.Array, noise: jax.Array) -> tuple:
+def _band_spectrum(
+    problem: Problem, jacobian: jax.Array, noise: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     frequency = problem["frequency"]
     spectrum = real_part_spectrum(jacobian, jnp.diag(noise), frequency)
     return spectrum, frequency, problem["band_weight"]

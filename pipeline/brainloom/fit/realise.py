@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +49,11 @@ def fitted_network(connectome: xr.Dataset, fit: xr.Dataset, noise_factor: float 
     model = get_model(str(fit.attrs["model"]))
     noise = value["noise"] * np.sqrt(noise_factor)
     names = model.state_names()
-    parameters = {p.name: value[p.name] for p in model.PARAMETERS if p.name in value}
+    parameters: dict[str, Any] = {p.name: value[p.name] for p in model.PARAMETERS if p.name in value}
+    parameters |= {f"noise_{name}": noise for name in names}
     if "w" in [p.name for p in model.PARAMETERS]:
         parameters["w"] = 2.0 * np.pi * fit["frequency_hz"].values
-    node = model(len(base), **parameters, **{f"noise_{name}": noise for name in names})
+    node = model(len(base), **parameters)
     return Network(node, weights, coupling="diffusive", coupled_var=names)
 
 
@@ -124,14 +126,17 @@ def simulate_subject(
     settings, tr = config["simulate"], float(signal.attrs["repetition_time"])
     main, levels = config["model"]["noise_level"], list(settings["noise_levels"])
     n_frames = int(signal["n_frames"].sel(split="test"))
-    found, fc_mean, diverged = None, [], 0
+    scored: dict = {}
+    fc_mean = []
     for level in levels:
         network = fitted_network(connectome, fit, level / main)
         key = named_key(config["seed"], "simulate", subject, f"{level:g}")
         with warnings.catch_warnings(record=True):  # the step that was taken is written into the dataset
             warnings.simplefilter("always")
             dt = stable_step(settings["dt"], fastest_rate(network))
-        start = stationary_start(network, settings["seeds"], named_key(config["seed"], "start", subject, f"{level:g}"))
+        start = stationary_start(
+            network, settings["seeds"], named_key(config["seed"], "start", subject, f"{level:g}")
+        )
         run = Simulator(network, dt).run(
             n_frames * tr,
             key=key,
@@ -147,16 +152,19 @@ def simulate_subject(
                 f"sub-{subject}: all {len(bad)} simulations diverged at noise level {level:g} with dt {dt:g} s; "
                 "lower simulate.dt or simulate.noise_levels"
             )
-        each = [None if lost else features(x.astype(float), tr, config["signal"]) for x, lost in zip(bold, bad, strict=True)]
+        each = [
+            None if lost else features(x.astype(float), tr, config["signal"])
+            for x, lost in zip(bold, bad, strict=True)
+        ]
         good = [one for one in each if one is not None]
         fc_mean.append(average_correlations([one["fc"] for one in good], [1.0] * len(good)))
         if level == main:
-            found, diverged, used_dt = (bold, each, good[0]), int(bad.sum()), dt
-    bold, each, template = found
-    return _dataset(bold, each, template, np.stack(fc_mean), levels, signal, used_dt, diverged)
+            scored = {"bold": bold, "each": each, "template": good[0], "dt": dt, "diverged": int(bad.sum())}
+    return _dataset(fc_mean=np.stack(fc_mean), levels=levels, signal=signal, **scored)
 
 
 def _dataset(
+    *,
     bold: np.ndarray,
     each: list,
     template: dict,
@@ -180,14 +188,15 @@ def _dataset(
         "variance": ("region",),
         "metastability": (),
     }
-    data = {
-        name: (("seed", *dims[name]), stack(name), dict(signal[name].attrs)) for name in CHECK_FEATURES
-    }
+    data = {name: (("seed", *dims[name]), stack(name), dict(signal[name].attrs)) for name in CHECK_FEATURES}
     data["fcd"] = (data["fcd"][0], data["fcd"][1].astype(np.float32), data["fcd"][2])
     data["bold"] = (
         ("seed", "time", "region"),
         bold,
-        {"units": "state", "long_name": "simulated BOLD, one realisation of the length of the test part a seed"},
+        {
+            "units": "state",
+            "long_name": "simulated BOLD, one realisation of the length of the test part a seed",
+        },
     )
     data["fc_mean"] = (
         ("noise_level", "region", "region_to"),

@@ -47,9 +47,7 @@ def subject_setup(config: Mapping, connectome: xr.Dataset) -> FitSetup:
     return setup_from_config(config, len(weights), symmetric=bool(np.array_equal(weights, weights.T)))
 
 
-def subject_problem(
-    setup: FitSetup, config: Mapping, connectome: xr.Dataset, signal: xr.Dataset
-) -> Problem:
+def subject_problem(setup: FitSetup, config: Mapping, connectome: xr.Dataset, signal: xr.Dataset) -> Problem:
     """
     Arrays of a subject's fit, with the training part of its recording as the target.
 
@@ -155,7 +153,12 @@ def _donor_weights(donor: xr.Dataset | None, connectome: xr.Dataset) -> np.ndarr
 
 
 def _fit_one(
-    setup: FitSetup, problem: Problem, starts: jax.Array, n_starts: int, config: Mapping, frequency: np.ndarray
+    setup: FitSetup,
+    problem: Problem,
+    starts: jax.Array,
+    n_starts: int,
+    config: Mapping,
+    frequency: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Fit one connectome and evaluate the best start."""
     fits = fit_starts(setup, problem, starts, n_starts, config["fit"]["max_steps"])
@@ -165,8 +168,11 @@ def _fit_one(
     saturation = config["model"]["parameters"].get("beta", 1.0)
     values = jax.vmap(lambda theta: fix_gauge(setup, problem, theta, level, saturation))(fits.theta)
     out = {f"value_{name}": np.asarray(value) for name, value in values.items()}
-    out |= {f"model_{name}": np.asarray(v) for name, v in _evaluate(setup, problem, fits.theta[best], frequency).items()}
-    margin = stability_margin(np.asarray(out.pop("model_jacobian")))
+    out |= {
+        f"model_{name}": np.asarray(v)
+        for name, v in _evaluate(setup, problem, fits.theta[best], frequency).items()
+    }
+    margin = stability_margin(jnp.asarray(out.pop("model_jacobian")))
     return out | {
         "fc_model": out.pop("model_fc"),
         "theta": np.asarray(fits.theta),
@@ -180,7 +186,9 @@ def _fit_one(
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(setup: FitSetup, problem: Problem, theta: jax.Array, frequency: jax.Array) -> dict[str, jax.Array]:
+def _evaluate(
+    setup: FitSetup, problem: Problem, theta: jax.Array, frequency: jax.Array
+) -> dict[str, jax.Array]:
     """Features of the fitted model at the linear-noise level, in the units of the data's features."""
     values = constrained(setup, problem, theta)
     fine = {"frequency": problem["fine_frequency"], "band_weight": problem["fine_weight"]}
@@ -237,7 +245,11 @@ def _dataset(
             stack("history")[:, :, :steps],
             {"units": "1", "long_name": "objective at each step"},
         ),
-        "final_loss": (("predictor", "start"), stack("loss"), {"units": "1", "long_name": "objective reached"}),
+        "final_loss": (
+            ("predictor", "start"),
+            stack("loss"),
+            {"units": "1", "long_name": "objective reached"},
+        ),
         "n_steps": (("predictor", "start"), stack("n_steps"), {"units": "1", "long_name": "steps taken"}),
         "converged": (("predictor", "start"), stack("converged"), {"long_name": "stopped by itself"}),
         "best_start": (("predictor",), stack("best"), {"long_name": "start with the lowest objective"}),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 
-_X64 = jax.config.jax_enable_x64
+_X64 = jax.config.read("jax_enable_x64")
 import brainstate  # noqa: E402
 import brainunit as u  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -83,7 +83,7 @@ class NeuralMass(brainstate.nn.Dynamics):
     def __init__(self, in_size: int, *, method: str = "exp_euler", **parameters: Any) -> None:
         super().__init__(in_size)
         self.method = integrate.check_method(method)
-        known = {p.name: p.default for p in self.PARAMETERS}
+        known: dict[str, Any] = {p.name: p.default for p in self.PARAMETERS}
         known |= {f"init_{s.name}": s.initial for s in self.STATES}
         known |= {f"noise_{s.name}": None for s in self.STATES}
         unknown = sorted(set(parameters) - set(known))
@@ -100,7 +100,7 @@ class NeuralMass(brainstate.nn.Dynamics):
         return tuple(state.name for state in cls.STATES)
 
     @staticmethod
-    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
         """
         Time derivative of every state variable.
 
@@ -170,7 +170,7 @@ class NeuralMass(brainstate.nn.Dynamics):
         dt = _plain(brainstate.environ.get("dt"))
         state = {name: getattr(self, name).value for name in self.state_names()}
 
-        def f(values: Arrays, t: jax.Array) -> Arrays:
+        def f(values: Arrays, t: jax.Array | float) -> Arrays:
             return self.derivative(values, t, *inputs, **ports)
 
         new = integrate.deterministic_step(self.method, f, state, 0.0, dt)
@@ -192,6 +192,7 @@ def _plain(value: Any) -> jax.Array:
     if isinstance(value, brainstate.nn.Param):
         value = value.value()
     if isinstance(value, u.Quantity):
-        unit = u.ms if value.dim == u.ms.dim else value.unit
+        ms = u.parse_unit("ms")
+        unit = ms if value.dim == ms.dim else value.unit
         value = value.to_decimal(unit)
     return jnp.asarray(value, dtype=jnp.result_type(float))

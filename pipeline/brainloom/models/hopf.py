@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 
 from brainloom.models.base import Arrays, NeuralMass, Parameter, Port, State, port
@@ -49,7 +51,7 @@ class HopfStep(NeuralMass):
         Parameter("beta", 1.0, (0.01, 10.0), "1/time", "saturation"),
     )
     PORTS = (Port("x_input", "1/time", "x"), Port("y_input", "1/time", "y"))
-    OBSERVABLES = {
+    OBSERVABLES: ClassVar = {
         "source": lambda params, state: state["x"],
         "x": lambda params, state: state["x"],
         "y": lambda params, state: state["y"],
@@ -58,7 +60,7 @@ class HopfStep(NeuralMass):
     }
 
     @staticmethod
-    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
         """See `NeuralMass.rhs`."""
         x, y = state["x"], state["y"]
         rate = params["a"] - params["beta"] * (x * x + y * y)

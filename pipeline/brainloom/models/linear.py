@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 
 from brainloom.models.base import Arrays, NeuralMass, Parameter, Port, State, port
@@ -34,9 +36,11 @@ class LinearStep(NeuralMass):
     STATES = (State("x", 1.0),)
     PARAMETERS = (Parameter("gamma", -0.1, (-10.0, -1e-3), "1/time", "relaxation rate"),)
     PORTS = (Port("current", "1/time", "x"),)
-    OBSERVABLES = {name: lambda params, state: state["x"] for name in ("source", "x", "bold", "eeg")}
+    OBSERVABLES: ClassVar = {
+        name: lambda params, state: state["x"] for name in ("source", "x", "bold", "eeg")
+    }
 
     @staticmethod
-    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array) -> Arrays:
+    def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
         """See `NeuralMass.rhs`."""
         return {"x": params["gamma"] * state["x"] + port(inputs, "current")}
