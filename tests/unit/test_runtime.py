@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from brainloom.core.runtime import configure, default_cache_dir, device_kind
+from brainloom.core.runtime import compiling_alone, configure, default_cache_dir, device_kind
 
 REPORT = """
 import json, os, sys
@@ -139,3 +139,24 @@ def test_device_kind_on_a_gpu():
 
     jax.devices("gpu")
     assert device_kind() == "gpu"
+
+
+def test_two_jobs_do_not_compile_at_the_same_time(tmp_path):
+    program = (
+        "import sys, time\n"
+        "from brainloom.core.runtime import compiling_alone, configure\n"
+        f"configure(cache_dir={str(tmp_path)!r})\n"
+        "with compiling_alone('program'):\n"
+        "    print(time.monotonic(), flush=True); time.sleep(1.0); print(time.monotonic(), flush=True)\n"
+    )
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    spans = sorted([float(line) for line in job.communicate()[0].split()] for job in jobs)
+    assert spans[0][1] <= spans[1][0]
+
+
+def test_a_folder_that_cannot_be_locked_stops_nobody(monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/nowhere/at/all")
+    with compiling_alone("program"):
+        pass

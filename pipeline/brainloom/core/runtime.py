@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -73,6 +76,28 @@ def configure(threads: int = 1, precision: str = "float64", cache_dir: str | Non
 
         for key, value in settings.items():
             jax.config.update(key, value)
+
+
+@contextlib.contextmanager
+def compiling_alone(name: str) -> Iterator[None]:
+    """
+    Hold a lock beside the compile cache, so that parallel jobs compile a program once, not each.
+
+    The first job compiles inside the block and fills the cache; the others wait and find it there. Where the
+    folder cannot be locked (some network file systems), the block runs at once: programs are then compiled
+    by each job, with the same result.
+
+    Parameters
+    ----------
+    name : str
+        Of the program.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(KeyError, OSError):
+            folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+            file = stack.enter_context(open(folder / f"{name}.lock", "w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def device_kind() -> str:

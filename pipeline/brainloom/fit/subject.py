@@ -14,6 +14,7 @@ import xarray as xr
 
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
+from brainloom.core.runtime import compiling_alone
 from brainloom.fit import checkpoint
 from brainloom.fit.controls import control_connectomes
 from brainloom.fit.gauge import fix_gauge
@@ -161,7 +162,10 @@ def _fit_one(
     frequency: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Fit one connectome and evaluate the best start."""
-    fits = fit_starts(setup, problem, starts, n_starts, config["fit"]["max_steps"])
+    max_steps = config["fit"]["max_steps"]
+    with compiling_alone("fit_starts"):
+        fit_starts(setup, problem, starts, 0, max_steps)  # no start: compiles, and computes nothing
+    fits = fit_starts(setup, problem, starts, n_starts, max_steps)
     loss = np.asarray(fits.loss)
     best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
     level = config["model"]["noise_level"]

@@ -1,0 +1,52 @@
+"""The code stays linted, formatted and typed; the repository names no host of a package index."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 420
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "pipeline", "tests", "data", "benchmarks"],
+        ["mypy", "pipeline/brainloom"],
+    ],
+)
+def test_tools_are_content(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def tracked() -> list[Path]:
+    """Text files under version control."""
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    return [
+        ROOT / name
+        for name in names
+        if name.endswith((".py", ".md", ".yaml", ".toml", ".txt", ".smk", ".cff"))
+    ]
+
+
+def test_no_file_names_a_package_index_host():
+    hosts = re.compile("|".join(("pypi" + r"\.org", "python" + "hosted", "npm" + r"js\.org")))
+    assert not [
+        path.name for path in tracked() if path.is_file() and hosts.search(path.read_text(errors="ignore"))
+    ]
+
+
+def test_every_module_is_one_subject_long():
+    long = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "pipeline").rglob("*.py")}
+    assert not {name: n for name, n in long.items() if n > LONGEST}
