@@ -136,7 +136,7 @@ def fit_subject(
             found = _fit_one(setup, task, starts, n_starts, config, frequency)
             checkpoint.save(checkpoints, label, found)
         results[name] = found
-        if name == "model" and not np.isfinite(found["fc_model"]).all():
+        if name == "model" and not np.isfinite(found["loss"]).any():
             raise DataError(
                 f"sub-{subject}: the fit diverged from all {n_starts} starts; "
                 "check the recording, or raise fit.lambda or fit.starts"
