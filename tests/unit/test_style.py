@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -50,3 +51,36 @@ def test_no_file_names_a_package_index_host():
 def test_every_module_is_one_subject_long():
     long = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "pipeline").rglob("*.py")}
     assert not {name: n for name, n in long.items() if n > LONGEST}
+
+
+# From the ground up; a module may import from its own floor and those below.
+FLOORS = (
+    ("core",),
+    ("store", "io"),
+    ("integrate",),
+    ("models", "coupling"),
+    ("network",),
+    ("simulate",),
+    ("linear",),
+    ("analysis",),
+    ("fit",),
+    ("cohort",),
+    ("report",),
+    ("steps", "cli"),
+)
+
+
+def test_imports_point_down():
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    package = ROOT / "pipeline" / "brainloom"
+    upward = []
+    for path in package.rglob("*.py"):
+        here = path.relative_to(package).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("brainloom"):
+                continue
+            parts = [node.module] if "." in node.module else [f"brainloom.{a.name}" for a in node.names]
+            upward += [(path.name, part) for part in parts if floor[part.split(".")[1]] > floor[here]]
+    assert not upward
