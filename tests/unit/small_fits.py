@@ -18,11 +18,11 @@ from brainloom.fit.predict import constrained, correlation, covariance, lag1_cov
 from brainloom.fit.problem import FitSetup, Problem
 from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
 
-TR = 2.0
+TR = 0.72
 N = 8
 LABELS = [f"Area{k // 2}_{'LR'[k % 2]}" for k in range(N)]
 HOMOTOPE = np.arange(N) ^ 1
-N_FRAMES = 700
+N_FRAMES = 1600
 
 
 def small_config(model: str, **fit: object) -> dict:
@@ -33,7 +33,7 @@ def small_config(model: str, **fit: object) -> dict:
             "study": "small",
             "model": {"name": model, "parameters": parameters, "noise_level": 0.1},
             "fit": {"starts": 2, "control_starts": 1, "lambda": 1e-6, "max_steps": 400} | fit,
-            "simulate": {"dt": 0.25, "seeds": 24, "transient": 0.0, "noise_levels": [0.1]},
+            "simulate": {"dt": 0.12, "seeds": 24, "transient": 0.0, "noise_levels": [0.1]},
             "signal": {"fcd_window": 60.0, "fcd_step": 20.0, "psd_window": 64, "drop_frames": 0},
         }
     )
