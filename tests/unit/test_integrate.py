@@ -114,6 +114,14 @@ def test_noise_follows_the_step_of_a_deterministic_method(method):
     np.testing.assert_array_equal(kicked["w"], quiet["w"] + 0.25)
 
 
+def test_without_noise_a_stochastic_step_is_the_deterministic_one():
+    state = {"v": jnp.array([0.3]), "w": jnp.array([0.1])}
+    for stochastic, deterministic in (("stochastic_heun", "heun"), ("euler_maruyama", "euler")):
+        found = stochastic_step(stochastic, oscillator, state, {}, 0.4, 0.1)
+        expected = deterministic_step(deterministic, oscillator, state, 0.4, 0.1)  # also at the right times
+        np.testing.assert_allclose([found["v"], found["w"]], [expected["v"], expected["w"]], rtol=1e-15)
+
+
 def test_unknown_methods_are_errors_that_name_the_known_ones():
     with pytest.raises(ValueError, match=r"method is 'rk5'.*exp_euler, euler, heun, rk4, euler_maruyama"):
         integrate.check_method("rk5")

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from typing import ClassVar
 
+# Before brainstate, which resets jax to single precision when it is imported.
+import brainloom.models
+
+# isort: split
 import brainstate
 import brainunit as u
 import jax
