@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from brainloom.fit.problem import COUPLING_PER_RATE, HOMOTOPIC, FitSetup, Problem
 from brainloom.linear.jacobian import local_jacobian, rotating_rate
 from brainloom.linear.lyapunov import lyapunov
+from brainloom.linear.rotating import resolvent_covariance
 from brainloom.linear.spectra import lagged_band_covariance, real_part_spectrum
 from brainloom.linear.symmetric import band_kernel, lyapunov_kernel, spectral_covariance
 
@@ -75,8 +76,9 @@ def covariance(setup: FitSetup, problem: Problem, values: Values) -> jax.Array:
     Covariance of the observable x over regions, up to the noise scale: what FC is computed from.
 
     Real networks with a symmetric connectome take one ``eigh``: with ``T = diag(sqrt(gain_in / gain_out))``
-    the Jacobian is similar to a symmetric matrix. Rotating ones take a complex Lyapunov equation of the size
-    of the network; a common rotation leaves it unchanged and is removed, which speeds up the solution.
+    the Jacobian is similar to a symmetric matrix. Others take one general eigendecomposition, or, without a
+    band, a Lyapunov equation of the size of the network; a common rotation leaves its solution unchanged and
+    is removed, which speeds it up.
 
     Returns
     -------
@@ -84,7 +86,12 @@ def covariance(setup: FitSetup, problem: Problem, values: Values) -> jax.Array:
     """
     jacobian, noise = jacobian_and_noise(setup, problem, values)
     if setup.through_band and (setup.rotating or not setup.symmetric):
-        return lagged_band_covariance(*_band_spectrum(problem, jacobian, noise), lag=0.0)
+        # S_x(f) = (S_z(f) + conj(S_z(-f))) / 4 for x = Re z; a real network is its own real part
+        frequency, weight = problem["frequency"], problem["band_weight"] * (0.25 if setup.rotating else 0.5)
+        both = jnp.concatenate([frequency, -frequency])
+        complex_jacobian = jacobian.astype(jnp.result_type(jacobian, jnp.complex64))
+        weights = jnp.concatenate([weight, weight])
+        return jnp.real(resolvent_covariance(complex_jacobian, jnp.diag(noise), both, weights))
     if setup.rotating or not setup.symmetric:
         mean = jnp.mean(jnp.imag(jnp.diag(jacobian)))
         still = jacobian - 1j * mean * jnp.eye(len(noise)) if setup.rotating else jacobian

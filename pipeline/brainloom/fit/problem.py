@@ -35,7 +35,7 @@ class FitSetup:
     symmetric : bool
         Whether the connectome is symmetric, so that one eigendecomposition solves a real network.
     through_band : bool
-        Whether FC is that of the band-limited process (real networks) or of the process itself.
+        Whether FC is that of the process seen through the data's band, or of the process itself.
     lag1_weight : float
         Weight of the lag-1 correlation in the objective.
     """
@@ -67,14 +67,13 @@ def setup_from_config(config: Mapping, n_regions: int, *, symmetric: bool) -> Fi
     symmetric : bool
     """
     model = get_model(config["model"]["name"])
-    through = config["fit"]["through_band"]
     rotating = len(model.STATES) == 2
     return FitSetup(
         model=model,
         local="a" if rotating else "gamma",
         space=space_from_config(config["fit"], n_regions),
         symmetric=symmetric,
-        through_band=not rotating if through == "auto" else bool(through),
+        through_band=bool(config["fit"]["through_band"]),
         lag1_weight=float(config["fit"]["objective"]["lag1"]),
     )
 

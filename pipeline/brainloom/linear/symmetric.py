@@ -92,12 +92,29 @@ def _spectral_covariance_jvp(kernel: Kernel, primals: tuple, tangents: tuple) ->
     m, q = primals
     dm, dq = tangents
     out, values, vectors, inner, k, dk = _evaluate(m, q, kernel)
-    gap = values[:, None] - values[None, :]
-    equal = jnp.abs(gap) < DEGENERATE * jnp.max(jnp.abs(values))
-    quotient = jnp.where(equal, 0.0, 1.0 / jnp.where(equal, 1.0, gap))
     d = vectors.T @ (0.5 * (dm + dm.T)) @ vectors
-    apart = d * quotient
-    # sum_k D_ik C_kj k[l_i, l_k; l_j] with the divided difference (K_ij - K_kj) / (l_i - l_k)
-    term = k * (apart @ inner) - apart @ (inner * k) + dk * ((d * equal) @ inner)
+    term = divided_term(d, values, inner, k, dk)
     change = term + term.T + (vectors.T @ dq @ vectors) * k
     return out, vectors @ change @ vectors.T
+
+
+def divided_term(d: jax.Array, values: jax.Array, inner: jax.Array, k: jax.Array, dk: jax.Array) -> jax.Array:
+    """
+    Change of ``inner * k`` when the matrix behind the eigenvalues changes by `d`, one of its two halves.
+
+    ``sum_k d_ik inner_kj k[l_i, l_k; l_j]`` with the divided difference ``(K_ij - K_kj) / (l_i - l_k)``, and
+    ``dK_ij`` in its place where eigenvalues coincide: it exists where derivatives of eigenvectors do not.
+
+    Parameters
+    ----------
+    d : (n, n) array
+        The change, in the eigenbasis.
+    values : (n,) array
+        Eigenvalues, real or complex.
+    inner, k, dk : (n, n) arrays
+        What is multiplied with the kernel, the kernel, and its derivative in the first eigenvalue.
+    """
+    gap = values[:, None] - values[None, :]
+    equal = jnp.abs(gap) < DEGENERATE * jnp.max(jnp.abs(values))
+    apart = d * jnp.where(equal, 0.0, 1.0 / jnp.where(equal, 1.0, gap))
+    return k * (apart @ inner) - apart @ (inner * k) + dk * ((d * equal) @ inner)
