@@ -148,7 +148,7 @@ def simulate_subject(
         )
         with np.errstate(over="ignore"):  # what single precision cannot hold has diverged too
             bold = np.asarray(run["bold"]).astype(np.float32)
-        bad = ~np.isfinite(bold).all(axis=(1, 2))
+        bad = np.atleast_1d(~np.isfinite(bold).all(axis=(1, 2)))
         if bad.all():
             raise DataError(
                 f"sub-{subject}: all {len(bad)} simulations diverged at noise level {level:g} with dt {dt:g} s; "
