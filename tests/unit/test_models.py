@@ -6,7 +6,7 @@ import sys
 from typing import ClassVar
 
 # Before brainstate, which resets jax to single precision when it is imported.
-import brainloom.models
+from brainloom.models import REGISTRY, HopfStep, LinearStep, NeuralMass, get_model
 
 # isort: split
 import brainstate
@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from brainloom import integrate
-from brainloom.models import REGISTRY, HopfStep, LinearStep, NeuralMass, get_model
 from brainloom.models.base import Parameter, Port, State
 
 MODELS = list(REGISTRY.values())
