@@ -102,7 +102,9 @@ def test_a_donor_that_can_not_serve_is_left_out(why):
 def test_other_regions_in_the_recording_are_an_error_of_the_subject():
     config, wiring, recorded = subject_inputs("LinearStep")
     wrong = recorded.assign_coords(region=recorded["region"].values[::-1])
-    with pytest.raises(DataError, match=r"sub-1: connectome and recording have different regions \(8 and 8\)"):
+    with pytest.raises(
+        DataError, match=r"sub-1: connectome and recording have different regions \(8 and 8\)"
+    ):
         fit_subject("1", wiring, wrong, None, config, None)
 
 

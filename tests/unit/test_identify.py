@@ -46,13 +46,13 @@ def test_errors_of_refits_have_the_stated_size(one_field):
     """Truth from the prior, data from the truth, estimate from the data: squared error over variance has mean 1."""
     setup, problem = one_field
     rng = np.random.default_rng(0)
-    truths = PRIOR_SD * rng.normal(size=(150, setup.space.size))
+    truths = PRIOR_SD * rng.normal(size=(100, setup.space.size))
     found = refits(setup, problem, truths, rng)
     errors = jax.jit(jax.vmap(lambda theta: laplace(setup, problem, theta, NU, PRIOR_SD).sd))
     ratio = ((found - truths) / np.asarray(errors(found))) ** 2
-    # 150 draws of a chi-square: standard error 0.12 per coordinate, about 0.04 for their mean
+    # 100 draws of a chi-square: standard error 0.14 per coordinate, about 0.05 for their mean
     assert np.mean(ratio) == pytest.approx(1.0, abs=0.2)
-    np.testing.assert_allclose(ratio.mean(axis=0), 1.0, atol=0.5)
+    np.testing.assert_allclose(ratio.mean(axis=0), 1.0, atol=0.6)
 
 
 def test_sampling_error_alone(one_field):
