@@ -1,5 +1,7 @@
 """The fit of a subject with its controls, checkpoints and errors."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -102,9 +104,9 @@ def test_a_donor_that_can_not_serve_is_left_out(why):
 def test_other_regions_in_the_recording_are_an_error_of_the_subject():
     config, wiring, recorded = subject_inputs("LinearStep")
     wrong = recorded.assign_coords(region=recorded["region"].values[::-1])
-    with pytest.raises(
-        DataError, match=r"sub-1: connectome and recording have different regions \(8 and 8\)"
-    ):
+    first, last = wiring["region"].values[[0, -1]]
+    sentence = f"sub-1: connectome and recording have different regions (region 1 is {first} and {last}); use one atlas"
+    with pytest.raises(DataError, match=re.escape(sentence)):
         fit_subject("1", wiring, wrong, None, config, None)
 
 

@@ -59,9 +59,17 @@ def subject_problem(setup: FitSetup, config: Mapping, connectome: xr.Dataset, si
     """
     labels, recorded = connectome["region"].values, signal["region"].values
     if list(labels) != list(recorded):
+        first = next(
+            (k for k, pair in enumerate(zip(labels, recorded, strict=False)) if pair[0] != pair[1]), None
+        )
+        found = (
+            f"{len(labels)} and {len(recorded)} regions"
+            if first is None
+            else f"region {first + 1} is {labels[first]} and {recorded[first]}"
+        )
         raise DataError(
             f"sub-{signal.attrs['subject']}: connectome and recording have different regions "
-            f"({len(labels)} and {len(recorded)}); use one atlas for both"
+            f"({found}); use one atlas for both"
         )
     train = signal.sel(split="train")
     return make_problem(
@@ -176,6 +184,8 @@ def _fit_one(
         f"model_{name}": np.asarray(v)
         for name, v in _evaluate(setup, problem, fits.theta[best], frequency).items()
     }
+    if not np.isfinite(loss).any():  # a control that diverged has no FC; what is left is its start
+        out["model_fc"] = np.full_like(out["model_fc"], np.nan)
     margin = stability_margin(jnp.asarray(out.pop("model_jacobian")))
     return out | {
         "fc_model": out.pop("model_fc"),
