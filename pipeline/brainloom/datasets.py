@@ -72,7 +72,7 @@ def register_dataset(name: str, loader: Callable[[], Any], *, description: str =
 
     Examples
     --------
-    >>> from brainloom.datasets import register_dataset
+    >>> from brainloom.datasets import load_dataset, register_dataset
     >>> register_dataset("my pulse", lambda: [0.0, 1.0, 0.0], description="one short stimulus")
     >>> load_dataset("my pulse")
     [0.0, 1.0, 0.0]
@@ -118,6 +118,7 @@ def load_dataset(name: str) -> Any:
 
     Examples
     --------
+    >>> from brainloom.datasets import load_dataset
     >>> connectome = load_dataset("example_connectome")
     >>> connectome.weights.shape, str(connectome.distances.unit)
     ((40, 40), 'mm')
@@ -159,6 +160,7 @@ def delayed_match_task(
 
     Examples
     --------
+    >>> from brainloom.datasets import delayed_match_task
     >>> inputs, targets = delayed_match_task(4, seed=1)
     >>> inputs.shape, sorted(targets.tolist())
     ((4, 8, 2), [0, 0, 1, 1])
@@ -183,24 +185,22 @@ def delayed_match_task(
 
 def _example_connectome() -> Connectome:
     """Streamline counts divided by the largest, so that weights are in [0, 1]; lengths of all pairs."""
-    import brainunit as u
-
+    from brainloom.core.units import quantity
     from brainloom.io import connectome, reading
 
     counts = reading.read_relmat(_DATA / "example_weight.tsv")
     weights, _ = connectome.prepare_weights(counts, normalise="max")
     lengths, _ = connectome.prepare_lengths(reading.read_relmat(_DATA / "example_length.tsv"), weights)
-    return Connectome(weights, lengths * u.mm, _example_bold()[1])
+    return Connectome(weights, quantity(lengths, "mm"), _example_bold()[1])
 
 
 def _example_signal() -> Signal:
-    import brainunit as u
-
+    from brainloom.core.units import quantity
     from brainloom.io import reading
 
     bold, labels = _example_bold()
     seconds = reading.read_repetition_time(_DATA, _DATA / "example_bold.tsv")
-    return Signal(bold, seconds * u.second, labels, np.corrcoef(bold, rowvar=False))
+    return Signal(bold, quantity(seconds, "s"), labels, np.corrcoef(bold, rowvar=False))
 
 
 def _example_bold() -> tuple[np.ndarray, np.ndarray]:
