@@ -11,12 +11,12 @@ _SERIES = 0.1
 _FAR = 1e30
 
 
-def logistic(x: jax.Array) -> jax.Array:
+def logistic(x: jax.Array | float) -> jax.Array:
     """``1 / (1 + exp(-x))``; any shape."""
     return jax.nn.sigmoid(x)
 
 
-def rectified(x: jax.Array) -> jax.Array:
+def rectified(x: jax.Array | float) -> jax.Array:
     """``max(x, 0)``; the derivative at 0 is 0."""
     return jax.nn.relu(x)
 
