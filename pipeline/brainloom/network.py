@@ -1,205 +1,472 @@
-"""Networks of neural masses, and their lowering to pure functions on plain arrays."""
+"""Networks: regions of one model, coupled through a connectome, with or without conduction delays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+import brainstate
+import brainunit as u
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from brainloom import integrate
-from brainloom.coupling import COUPLINGS, Coupling
-from brainloom.models.base import Arrays, NeuralMass
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a compiled program depends on besides shapes: model class, couplings, noisy states, integrator."""
-
-    model: type[NeuralMass]
-    couplings: tuple[Coupling, ...]
-    noisy: tuple[str, ...]
-    method: str
+from brainloom import coupling as couplings_of
+from brainloom import delays
+from brainloom.core.errors import BrainloomError
+from brainloom.core.units import UnitError, number, parse, plain
+from brainloom.coupling import Coupling
+from brainloom.engine import Arrays, Structure, Term
+from brainloom.models.base import NeuralMass
+from brainloom.models.lowering import fresh_memory, node_structure, node_values, stateful_step
 
 
-class Network:
+class DelayError(BrainloomError, ValueError):
+    """Delays cannot be planned; the sentence says what is missing."""
+
+
+class Network(brainstate.nn.Module):
     """
-    Regions of one model, coupled by a connectome.
+    A model in every region, coupled through a connectome.
 
     Parameters
     ----------
     node : NeuralMass
         The regions.
-    conn : (region, region) array
-        ``conn[i, j]`` is the weight from j to i. Its diagonal is ignored.
+    conn : (region, region) array or Param, optional
+        ``conn[i, j]`` is the weight from j to i. The diagonal of an array is set to 0 unless
+        `self_connection`; a Param is taken as it is.
+    distance : (region, region) array, Quantity or Param, optional
+        Lengths of the connections; plain numbers in mm.
+    speed : number, array, Quantity or Param, optional
+        Conduction speed, for all connections or for each; plain numbers in mm/ms. A trainable one needs a
+        transform with finite bounds: they decide how much history is kept.
+    delay : (region, region) array or Quantity, optional
+        Delays themselves, instead of distance and speed; plain numbers in the time unit of the model.
     coupling : str
-        ``"diffusive"`` (default) or ``"additive"``.
-    coupled_var : str or sequence of str
-        Observables that are sent. The k-th goes to the k-th port of the model, so ``("x", "y")`` couples
-        both variables of `HopfStep`.
-    gain : scalar
-        Global coupling.
+        One of `brainloom.coupling.KINDS`; ``"diffusive"`` by default.
+    coupled_var : str or tuple of str
+        Observables that are sent. Several go to as many ports, in the order in which the model declares them.
+    port : str or tuple of str, optional
+        Where they arrive, if not at the first ports.
+    k : number, array (region,) or Param
+        Gain.
+    couplings : sequence of Coupling, optional
+        Several couplings, instead of `coupling`, `coupled_var`, `port`, `k` and `shape`.
+    sparse : bool
+        Use lists of connections where there are no delays; the values are the same.
+    self_connection : bool
+        Keep the diagonal.
+    divide_by_n : bool
+        Kuramoto coupling: divide by the number of regions.
+    **shape
+        Shape parameters of the coupling, such as ``scale`` of ``tanh``.
 
     Raises
     ------
     ValueError
-        Wrong shape of the connectome, an unknown observable, or more observables than ports.
+        Wrong shapes, unknown couplings, observables or ports; a trainable speed without bounds.
+    UnitError
+        A source whose unit does not fit the port.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainloom.models import HopfStep
+    >>> net = Network(HopfStep(3, a=-0.1), np.ones((3, 3)), distance=30.0 * np.ones((3, 3)), speed=10.0, k=0.2)
+    >>> net.delay_values()[0, 1].item()  # 30 mm at 10 mm/ms
+    3.0
     """
 
     def __init__(
         self,
         node: NeuralMass,
-        conn: jax.Array,
+        conn: Any = None,
         *,
+        distance: Any = None,
+        speed: Any = None,
+        delay: Any = None,
         coupling: str = "diffusive",
-        coupled_var: str | tuple[str, ...] = "x",
-        gain: jax.Array | float = 1.0,
+        coupled_var: str | tuple[str, ...] = "source",
+        port: str | tuple[str, ...] | None = None,
+        k: Any = 1.0,
+        couplings: Sequence[Coupling] | None = None,
+        sparse: bool = False,
+        self_connection: bool = False,
+        divide_by_n: bool = True,
+        **shape: Any,
     ) -> None:
-        weights = jnp.asarray(conn, dtype=jnp.result_type(float))
-        n_regions = node.varshape[0]
-        if weights.shape != (n_regions, n_regions):
-            raise ValueError(
-                f"conn has shape {weights.shape}; {n_regions} regions need {(n_regions, n_regions)}"
+        super().__init__()
+        if not isinstance(node, NeuralMass):
+            raise TypeError(
+                f"node is a {type(node).__name__}; Network couples subclasses of brainloom.models.NeuralMass, "
+                "other modules run alone in Simulator"
             )
-        sources = (coupled_var,) if isinstance(coupled_var, str) else tuple(coupled_var)
-        unknown = [name for name in sources if name not in node.OBSERVABLES]
-        if unknown:
-            raise ValueError(
-                f"{type(node).__name__} has no observable {unknown[0]!r}; it has {', '.join(node.OBSERVABLES)}"
-            )
-        if len(sources) > len(node.PORTS):
-            raise ValueError(f"{len(sources)} coupled variables but {len(node.PORTS)} ports")
         self.node = node
-        self.weights = weights * (1.0 - jnp.eye(n_regions))
-        self.gain = gain
-        self.couplings = tuple(
-            Coupling(coupling, source, port.name) for source, port in zip(sources, node.PORTS, strict=False)
-        )
+        self.n_regions = node.varshape[0]
+        self.sparse, self.divide_by_n, self.self_connection = sparse, divide_by_n, self_connection
+        if couplings is None:
+            couplings = _simple_couplings(node, coupling, coupled_var, port, k, shape)
+        elif shape:
+            raise TypeError(f"unknown keyword {', '.join(shape)}; shape parameters go into the Coupling objects")
+        self.weights = None if conn is None else self._weights(conn, "conn")
+        self._lags = {"": _lags(node, distance, speed, delay, self.n_regions)}
+        self.distance, self.speed = distance, speed
+        self.couplings = tuple(couplings)
+        self._names = _names(self.couplings)
+        self._own_weights = {}
+        self.k = k
+        for name, one in zip(self._names, self.couplings, strict=True):
+            lag = {"distance": one.distance, "speed": one.speed}
+            for part, value in ({"k": one.k, "conn": one.conn} | lag | dict(one.shape)).items():
+                if isinstance(value, brainstate.nn.Param) and value is not k:
+                    setattr(self, f"{name}_{part}", value)  # where states(ParamState) finds it
+        for name, one in zip(self._names, self.couplings, strict=True):
+            check_coupling(node, one)
+            if one.conn is not None:
+                self._own_weights[name] = self._weights(one.conn, f"conn of coupling {name}")
+            elif self.weights is None:
+                raise ValueError(f"coupling {name} has no weights; give conn to the Network or to the Coupling")
+            if one.distance is not None or one.speed is not None or one.delay is not None:
+                self._lags[name] = _lags(node, one.distance, one.speed, one.delay, self.n_regions)
+
+    def _weights(self, conn: Any, name: str) -> Any:
+        if isinstance(conn, brainstate.nn.Param):
+            value, n = conn.value(), self.n_regions
+            if jnp.shape(value) != (n, n):
+                raise ValueError(f"{name} has shape {jnp.shape(value)}; {n} regions need {(n, n)}")
+            return conn
+        return checked_weights(conn, self.n_regions, name, keep_diagonal=self.self_connection)
+
+    # --- what the network is made of ---------------------------------------------------------------------
 
     def parameter_values(self) -> Arrays:
-        """All parameters of nodes, noise and coupling as a flat dict of arrays."""
-        noise = {f"noise_{name}": value for name, value in self.node.noise_values().items()}
-        coupling = {"weights": self.weights, "gain": jnp.asarray(self.gain, self.weights.dtype)}
-        return self.node.parameter_values() | noise | coupling
+        """All parameters of nodes, noise and couplings: constrained values as a flat dict of plain arrays."""
+        found = node_values(self.node)
+        if self.weights is not None:
+            found["weights"] = _value(self.weights)
+        lagged = {name: self._delays(name) for name, lag in self._lags.items() if lag is not None}
+        for name, one in zip(self._names, self.couplings, strict=True):
+            kind = couplings_of.KINDS[one.kind]
+            given = dict(one.shape)
+            if one.kind == "kuramoto" and self.divide_by_n:
+                given["scale"] = 1.0 / self.n_regions
+            for part, default in kind.parameters.items():
+                value = self._gain(_param(one.k), one) if part == "k" else _value(given.get(part, default))
+                found[f"{name}.{part}"] = value
+            if name in self._own_weights:
+                found[f"{name}.weights"] = _value(self._own_weights[name])
+            if name in lagged:
+                found[f"{name}.delay"] = lagged[name]
+            if self._listed(name):
+                found |= self._lists(name)
+        if "" in lagged:
+            found["delay"] = lagged[""]
+        return found
+
+    def derived_values(self, values: Arrays) -> Arrays:
+        """Values with the delays that follow from speed and distance."""
+        found = dict(values)
+        for name, lag in self._lags.items():
+            prefix = f"{name}." if name else ""
+            given = {part: values[f"{prefix}{part}"] for part in ("speed", "distance") if f"{prefix}{part}" in values}
+            if lag is not None and given:
+                found[f"{prefix}delay"] = self._delays(name, **given)
+        return found
+
+    def read_value(self, name: str, value: Any) -> jax.Array:
+        """A constrained value of a named parameter as a plain array in the units of the model."""
+        last = name.rpartition(".")[2]
+        if last in ("speed", "distance"):
+            return plain(value, {"speed": "mm/ms", "distance": "mm"}[last], f"{last} of Network")
+        for prefix, one in zip(self._names, self.couplings, strict=True):
+            if name == f"{prefix}.k":
+                return self._gain(value, one)
+        return _value(value) if "." in name or name == "weights" else self.node.read_value(name, value)
+
+    def structure(self, method: str, dt: float) -> Structure:
+        """
+        The static description that compiled programs are keyed by.
+
+        Parameters
+        ----------
+        method : str
+        dt : float
+            In the time unit of the model; decides how many steps a block of delays holds.
+        """
+        base = node_structure(self.node, method, dt)
+        terms = []
+        shortest, longest = [], []
+        for name, one in zip(self._names, self.couplings, strict=True):
+            lag = self._lag_of(name)
+            delayed = lag is not None and lag[1] > 0.0
+            if delayed:
+                shortest.append(lag[0])  # type: ignore[index]
+                longest.append(lag[1])  # type: ignore[index]
+            terms.append(
+                Term(
+                    name=name,
+                    kind=one.kind,
+                    source=one.source,
+                    port=port_of(self.node, one),
+                    weights=f"{name}.weights" if name in self._own_weights else "weights",
+                    delay="" if not delayed else f"{name}.delay" if name in self._lags else "delay",
+                    listed=self._listed(name),
+                )
+            )
+        base = replace(base, terms=(*terms, *base.terms))
+        if not longest:
+            return base
+        block, length = delays.block_and_length(min(shortest), max(longest), dt)
+        if base.block:
+            block, length = min(block, base.block), max(length, base.length)
+        return replace(base, block=block, length=length)
+
+    def delay_values(self) -> jax.Array:
+        """Delays of the connections in the time unit of the model, (region, region); zeros without."""
+        return jnp.zeros((self.n_regions, self.n_regions)) if self._lags[""] is None else self._delays("")
+
+    def trainable(self) -> dict[str, brainstate.nn.Param]:
+        """Every ``Param(..., fit=True)`` by the name of its value in `parameter_values`."""
+        found = dict(self.node.trainable())
+        given: dict[str, Any] = {"weights": self.weights}
+        for name, one in zip(self._names, self.couplings, strict=True):
+            given |= {f"{name}.{part}": value for part, value in ({"k": one.k} | dict(one.shape)).items()}
+            given[f"{name}.weights"] = self._own_weights.get(name)
+        for name, lag in self._lags.items():
+            if lag is not None and lag["delay"] is None:
+                prefix = f"{name}." if name else ""
+                given |= {f"{prefix}{part}": value for part, value in self._lag_parameters(name).items()}
+        found |= {k: v for k, v in given.items() if isinstance(v, brainstate.nn.Param) and v.fit}
+        return found
+
+    # --- the published, stateful face ----------------------------------------------------------------------
+
+    def init_state(self, batch_size: int | None = None, **_: Any) -> None:
+        """Create the histories; the regions create their own states."""
+        self._memory: Any = fresh_memory(self, self.node, batch_size)
+
+    def reset_state(self, batch_size: int | None = None, **_: Any) -> None:
+        """Start the histories anew; the regions reset their own states."""
+        self._memory = fresh_memory(self, self.node, batch_size)
+
+    def update(self, *inputs: Any, **ports: Any) -> Any:
+        """Advance one step of ``brainstate.environ``'s dt and return the source observable."""
+        return stateful_step(self, self.node, self.node.port_values(*inputs, **ports))
+
+    # --- connections ---------------------------------------------------------------------------------------
+
+    def _lag_of(self, name: str) -> tuple[float, float] | None:
+        given = self._lags.get(name, self._lags[""])
+        if given is None:
+            return None
+        low, high = given["bounds"]
+        weights = self._own_weights.get(name, self.weights)
+        used = _concrete_mask(weights)
+        if used is not None and used.any() and np.ndim(low) == 2:
+            low, high = low[used], high[used]
+        return float(np.min(low)), float(np.max(high))
+
+    def _delays(self, name: str, distance: Any = None, speed: Any = None) -> jax.Array:
+        lag = self._lags[name]
+        if lag["delay"] is not None:
+            return _value(lag["delay"])
+        given = self._lag_parameters(name)
+        distance = self.read_value("distance", _param(given["distance"])) if distance is None else distance
+        speed = self.read_value("speed", _param(given["speed"])) if speed is None else speed
+        found = distance / speed * (1.0 if self.node.time_unit == "ms" else 1e-3)
+        return jnp.broadcast_to(found, (self.n_regions, self.n_regions))
+
+    def _lag_parameters(self, name: str) -> dict[str, Any]:
+        holder: Any = self if not name else self.couplings[self._names.index(name)]
+        return {"speed": holder.speed, "distance": holder.distance}
+
+    def _listed(self, name: str) -> bool:
+        return self.sparse or self._lag_of(name) is not None
+
+    def _lists(self, name: str) -> Arrays:
+        weights = self._own_weights.get(name, self.weights)
+        mask = _concrete_mask(weights)
+        n = self.n_regions
+        mask = ~np.eye(n, dtype=bool) if mask is None else mask
+        sources = delays.neighbours(mask)
+        real = np.arange(sources.shape[1])[None, :] < mask.sum(axis=1)[:, None]
+        return {
+            f"{name}.sources": jnp.asarray(sources),
+            f"{name}.real": jnp.asarray(real, jnp.result_type(float)),
+        }
+
+    def _gain(self, gain: Any, one: Coupling) -> jax.Array:
+        """Gain in the units of the model: a quantity converts what is sent to what the port takes."""
+        if isinstance(gain, u.Quantity):
+            sent = parse(self.node.observables()[one.source].unit, self.node.time_unit)
+            taken = next(p.unit for p in self.node.PORTS if p.name == port_of(self.node, one))
+            gain = gain.to_decimal(parse(taken, self.node.time_unit) / sent)
+        return jnp.asarray(gain, jnp.result_type(float))
 
 
-@dataclass(frozen=True)
-class Lowered:
+def _simple_couplings(
+    node: NeuralMass, kind: str, sources: Any, ports: Any, k: Any, shape: Mapping[str, Any]
+) -> tuple[Coupling, ...]:
+    sources = (sources,) if isinstance(sources, str) else tuple(sources)
+    if ports is None:
+        ports = node.port_names()[: len(sources)] if node.DEFAULT_PORT else ()
+        if len(sources) > len(node.PORTS):
+            raise ValueError(f"{len(sources)} coupled variables but {len(node.PORTS)} ports")
+    ports = (ports,) if isinstance(ports, str) else tuple(ports)
+    if len(ports) != len(sources):
+        raise ValueError(
+            f"{type(node).__name__} has no default port for a coupling; name it, as port={node.port_names()[-1]!r}"
+            if not ports
+            else f"{len(sources)} coupled variables but {len(ports)} ports"
+        )
+    names = ["coupling"] if len(sources) == 1 else [f"coupling_{source}" for source in sources]
+    return tuple(
+        Coupling(kind, source, port, k=k, shape=shape, name=name)
+        for source, port, name in zip(sources, ports, names, strict=True)
+    )
+
+
+def _names(terms: Sequence[Coupling]) -> tuple[str, ...]:
+    names = tuple(one.name or f"coupling_{index}" for index, one in enumerate(terms))
+    if len(set(names)) < len(names):
+        raise ValueError(f"two couplings have the same name, among {', '.join(names)}")
+    return names
+
+
+def port_of(node: NeuralMass, one: Coupling) -> str:
+    """The port at which a coupling arrives."""
+    return node.port_names()[0] if one.port is None else one.port
+
+
+def check_coupling(node: NeuralMass, one: Coupling) -> None:
     """
-    Pure functions of a network on plain arrays; see `lower`.
+    Check that a coupling fits a model.
 
-    Attributes
-    ----------
-    init : ``init(params, key) -> state``
-    step : ``step(params, state, inputs, noise, t) -> (state, outputs)``
-    advance : ``advance(params, state, inputs, noise, t)``: leading axis of `noise` and `outputs` is time
-    field : ``field(params, state, inputs, t) -> derivative``, coupling included
-    params : flat dict of arrays
-    noise_shape : (noisy state, region), the unit-variance increments of one step
-    structure : Structure
+    Raises
+    ------
+    ValueError
+        Unknown kind, observable, port or shape parameter, or no port where the model has no default.
+    UnitError
+        The unit of the source, times that of the gain, is not that of the port.
     """
-
-    init: Callable[..., Arrays]
-    step: Callable[..., tuple[Arrays, Arrays]]
-    advance: Callable[..., tuple[Arrays, Arrays]]
-    field: Callable[..., Arrays]
-    params: Arrays
-    noise_shape: tuple[int, int]
-    structure: Structure
-
-
-def lower(network: Network, dt: jax.Array | float, method: str = "stochastic_heun") -> Lowered:
-    """
-    Turn a network into pure functions.
-
-    Parameters
-    ----------
-    network : Network
-    dt : float
-        Time step in the unit of the model's rates.
-    method : str
-        See `brainloom.integrate`. Coupling is evaluated at every stage.
-
-    Returns
-    -------
-    Lowered
-        States are dicts of arrays (..., region); leading axes are batches. `inputs` maps port names to
-        arrays that are held over a step. Noise of shape (noisy state, ..., region) is scaled by
-        ``noise_<state> * sqrt(dt)`` inside.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from brainloom.models import LinearStep
-    >>> low = lower(Network(LinearStep(2, gamma=-1.0), jnp.zeros((2, 2))), 0.1, "exp_euler")
-    >>> state, out = low.step(low.params, low.init(low.params), {}, None, 0.0)
-    >>> round(float(out["source"][0]), 6)  # exp(-0.1), from x = 1
-    0.904837
-    """
-    structure = structure_of(network, method)
-    params = network.parameter_values()
-    n_regions = network.weights.shape[0]
-    start = network.node.initial_values()
-
-    def init(params: Arrays, key: jax.Array | None = None) -> Arrays:
-        return dict(start)
-
-    def step(params: Arrays, state: Arrays, inputs: Arrays, noise: jax.Array | None, t: jax.Array) -> tuple:
-        return step_structure(structure, params, state, inputs, noise, t, dt)
-
-    def advance(params: Arrays, state: Arrays, inputs: Arrays, noise: jax.Array, t: jax.Array) -> tuple:
-        def body(carry: tuple, increment: jax.Array) -> tuple:
-            state, t = carry
-            state, out = step(params, state, inputs, increment, t)
-            return (state, t + dt), out
-
-        carry = (state, jnp.asarray(t, jnp.result_type(float)))
-        (last, _), outputs = jax.lax.scan(body, carry, noise)  # type: ignore[var-annotated]
-        return last, outputs
-
-    def vector_field(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
-        return field(structure, params, state, inputs, t)
-
-    shape = (len(structure.noisy), n_regions)
-    return Lowered(init, step, advance, vector_field, params, shape, structure)
+    kind = couplings_of.KINDS[couplings_of.check_kind(one.kind)]
+    model = type(node).__name__
+    known = node.observables()
+    if one.source not in known:
+        raise ValueError(f"{model} has no observable {one.source!r}; it has {', '.join(known)}")
+    if known[one.source].driven:
+        raise ValueError(f"{one.source!r} of {model} depends on its inputs and cannot be sent to other regions")
+    if one.port is None and not node.DEFAULT_PORT:
+        raise ValueError(f"{model} has no default port for a coupling; name one of {', '.join(node.port_names())}")
+    if port_of(node, one) not in node.port_names():
+        raise ValueError(f"{model} has no port {one.port!r}; it has {', '.join(node.port_names())}")
+    unknown = set(one.shape) - set(kind.parameters)
+    if unknown:
+        raise ValueError(
+            f"coupling {one.kind!r} has no parameter {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(kind.parameters)}"
+        )
+    _check_units(node, one)
 
 
-def structure_of(network: Network, method: str) -> Structure:
-    """The static description of a network that compiled programs are keyed by."""
-    noisy = tuple(network.node.noise_values())
-    return Structure(type(network.node), network.couplings, noisy, integrate.check_method(method))
+def _check_units(node: NeuralMass, one: Coupling) -> None:
+    """A plain gain takes the unit that closes the equation; a quantity must close it."""
+    if one.kind not in ("additive", "scaling", "diffusive", "laplacian", "laplacian_rw", "laplacian_sym"):
+        return
+    gain = _param(one.k)
+    sent = parse(node.observables()[one.source].unit, node.time_unit)
+    need = parse(next(p.unit for p in node.PORTS if p.name == port_of(node, one)), node.time_unit)
+    have = gain.unit * sent if isinstance(gain, u.Quantity) else sent
+    # a plain gain may be a rate: what is sent per unit of time
+    per_time = (sent / parse("time", node.time_unit)).dim
+    fits = have.dim == need.dim or (not isinstance(gain, u.Quantity) and per_time == need.dim)
+    if not fits:
+        raise UnitError(
+            f"{one.source} of {type(node).__name__} is sent in {have}, but its port {port_of(node, one)} takes "
+            f"{need}; give the gain k as a quantity that converts one to the other"
+        )
 
 
-def field(
-    structure: Structure, params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float
-) -> Arrays:
-    """Derivative of the coupled network."""
-    ports = dict(inputs)
-    for coupling in structure.couplings:
-        source = structure.model.OBSERVABLES[coupling.source](params, state)
-        arriving = COUPLINGS[coupling.kind](params["weights"], source, params["gain"])
-        ports[coupling.port] = ports.get(coupling.port, 0.0) + arriving
-    return structure.model.rhs(params, state, ports, t)
+def checked_weights(conn: Any, n: int, name: str, *, keep_diagonal: bool = False) -> Any:
+    """Weights with the diagonal 0; kept as a numpy array where they are known, to find the connections."""
+    known = not isinstance(conn, jax.core.Tracer)
+    weights: Any = np.asarray(conn, dtype=float) if known else conn
+    if weights.ndim == 1 and weights.size == n * n:
+        weights = weights.reshape(n, n)
+    if weights.shape != (n, n):
+        raise ValueError(f"{name} has shape {weights.shape}; {n} regions need {(n, n)}")
+    return weights if keep_diagonal else weights * (1.0 - np.eye(n, dtype=weights.dtype))
 
 
-def step_structure(
-    structure: Structure,
-    params: Arrays,
-    state: Arrays,
-    inputs: Arrays,
-    noise: jax.Array | None,
-    t: jax.Array | float,
-    dt: jax.Array | float,
-) -> tuple[Arrays, Arrays]:
-    """One step of a structure; see `Lowered.step`."""
-    kicks = {}
-    if noise is not None:
-        root = jnp.sqrt(dt)
-        kicks = {name: params[f"noise_{name}"] * root * noise[k] for k, name in enumerate(structure.noisy)}
+def _lags(node: NeuralMass, distance: Any, speed: Any, delay: Any, n: int) -> Any:
+    """Delays as given, with the bounds that plan the history; None without delays."""
+    if delay is not None:
+        if distance is not None or speed is not None:
+            raise ValueError("delay is given together with distance or speed; give one of them")
+        concrete = np.broadcast_to(_known(delay, "time", "delay", node.time_unit), (n, n))
+        if (concrete < 0).any() or not np.isfinite(concrete).all():
+            raise ValueError("delay has negative or missing values; delays must be at least 0")
+        return {"delay": concrete, "bounds": (concrete, concrete)} if concrete.any() else None
+    if distance is None or speed is None:
+        return None
+    far = _bounds(distance, "mm", "distance", n)
+    fast = _bounds(speed, "mm/ms", "speed", n)
+    if (fast[0] <= 0).any():
+        raise ValueError(f"speed is {np.min(fast[0]):g}; it must be positive")
+    if (far[0] < 0).any() or not np.isfinite(far[0]).all():
+        raise ValueError("distance has negative or missing values; lengths must be at least 0")
+    scale = 1.0 if node.time_unit == "ms" else 1e-3
+    bounds = (scale * far[0] / fast[1], scale * far[1] / fast[0])
+    return {"delay": None, "bounds": bounds} if bounds[1].any() else None
 
-    def f(values: Arrays, time: jax.Array | float) -> Arrays:
-        return field(structure, params, values, inputs, time)
 
-    new = integrate.stochastic_step(structure.method, f, state, kicks, t, dt)
-    return new, {name: observe(params, new) for name, observe in structure.model.OBSERVABLES.items()}
+def _bounds(value: Any, unit: str, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value that a parameter of the delays can take."""
+    if isinstance(value, brainstate.nn.Param) and value.fit:
+        limits = [getattr(value.t, "lower", None), getattr(value.t, "upper", None)]
+        if limits[1] is None and getattr(value.t, "width", None) is not None:
+            limits[1] = limits[0] + value.t.width
+        if limits[0] is None or limits[1] is None:
+            raise DelayError(
+                f"{name} is trainable without finite bounds; the length of the history follows from them, so give "
+                f"Param(..., t=SigmoidT(low, high))"
+            )
+        found = [number(limit, unit, f"{name} of Network") for limit in limits]
+    else:
+        found = [_known(value, unit, name)] * 2
+    if any(x.ndim and x.shape != (n, n) for x in found):
+        raise ValueError(f"{name} has shape {found[0].shape}; {n} regions need a number or {(n, n)}")
+    off = ~np.eye(n, dtype=bool)
+    low, high = (np.broadcast_to(x, (n, n)) * 1.0 for x in found)
+    # the diagonal carries no connection; it must not decide how long a block is
+    low, high = (np.where(off, x, x[off].min() if n > 1 else x) for x in (low, high))
+    return low, high
+
+
+def _known(value: Any, unit: str, name: str, time_unit: str = "ms") -> np.ndarray:
+    try:
+        return number(_param(value), unit, f"{name} of Network", time_unit)
+    except TypeError as error:
+        if isinstance(error, UnitError):
+            raise
+        raise DelayError(
+            f"{name} is traced, so the length of the history is unknown; make it a Param with finite bounds, "
+            "as Param(value, t=SigmoidT(low, high)), and train that"
+        ) from error
+
+
+def _concrete_mask(weights: Any) -> np.ndarray | None:
+    """Where there are connections, or None if the weights are trained or traced."""
+    if isinstance(weights, brainstate.nn.Param) or isinstance(weights, jax.core.Tracer):
+        return None
+    return np.asarray(weights) != 0
+
+
+def _param(value: Any) -> Any:
+    return value.value() if isinstance(value, brainstate.nn.Param) else value
+
+
+def _value(value: Any) -> jax.Array:
+    return jnp.asarray(_param(value), jnp.result_type(float))

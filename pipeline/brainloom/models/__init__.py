@@ -1,6 +1,7 @@
 """Neural mass models, one file a family, and their registry."""
 
-from brainloom.models.base import NeuralMass, Parameter, Port, State
+from brainloom.models.base import NeuralMass
+from brainloom.models.declare import Observable, Parameter, Port, State
 from brainloom.models.hopf import HopfStep
 from brainloom.models.linear import LinearStep
 
@@ -21,4 +22,4 @@ def get_model(name: str) -> type[NeuralMass]:
     return REGISTRY[name]
 
 
-__all__ = ["REGISTRY", "HopfStep", "LinearStep", "NeuralMass", "Parameter", "Port", "State", "get_model"]
+__all__ = ["REGISTRY", "HopfStep", "LinearStep", "NeuralMass", "Observable", "Parameter", "Port", "State", "get_model"]

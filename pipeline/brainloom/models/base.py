@@ -1,54 +1,26 @@
-"""The contract of a neural mass model: states, parameters, ports, observables and one pure right-hand side."""
+"""The contract of a neural mass model: declared parts and one pure right-hand side make everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 
 _X64 = jax.config.read("jax_enable_x64")
 import brainstate  # noqa: E402
-import brainunit as u  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from brainloom import integrate  # noqa: E402
+from brainloom.core.units import plain, shown  # noqa: E402
+from brainloom.models.declare import Arrays, Observable, Parameter, Port, State, port  # noqa: E402
+from brainloom.noise.base import NoiseProcess  # noqa: E402
 
 # Importing brainstate resets jax to single precision; keep what the process had chosen.
 brainstate.environ.set(precision=64 if _X64 else 32)
 
-Arrays = dict[str, jax.Array]
-
-
-@dataclass(frozen=True)
-class State:
-    """One state variable: initial value, unit string and meaning."""
-
-    name: str
-    initial: float
-    unit: str = "1"
-    long_name: str = ""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter: default, fitting range, unit in powers of the model's time unit, meaning."""
-
-    name: str
-    default: float
-    bounds: tuple[float, float]
-    unit: str = "1"
-    long_name: str = ""
-
-
-@dataclass(frozen=True)
-class Port:
-    """One named input: the derivative that it is added to (or enters) and its unit."""
-
-    name: str
-    unit: str
-    enters: str
+ALIASES = ("source", "bold", "eeg")
 
 
 class NeuralMass(brainstate.nn.Dynamics):
@@ -56,48 +28,109 @@ class NeuralMass(brainstate.nn.Dynamics):
     Base of all ``<Name>Step`` models.
 
     A subclass declares `STATES`, `PARAMETERS`, `PORTS`, `OBSERVABLES` and the pure `rhs`; everything else
-    follows. One unit of model time is 1 ms by default; give rates in 1/s to run the same equations in
-    seconds, as resting-state BOLD models do.
+    follows. Plain numbers are in the declared units; quantities are converted, and a wrong dimension raises.
 
     Parameters
     ----------
     in_size : int
         Number of regions.
     **parameters
-        Declared parameters (numbers, arrays of shape (region,), or ``brainstate.nn.Param``),
-        ``init_<state>`` and ``noise_<state>`` (white-noise amplitude, state/sqrt(time)).
+        Declared parameters, ``init_<state>``, ``noise_<state>`` and ``noise_<port>``. A parameter is a
+        number, an array (region,), a quantity, an initialiser called with the shape, or
+        ``brainstate.nn.Param(value, t=transform, fit=True)``. A noise is the amplitude of white noise
+        (state/sqrt(time), states only) or a process of `brainloom.noise`.
     method : str
-        Integrator of `update`: ``exp_euler`` (default, as published), ``euler``, ``heun`` or ``rk4``.
+        Integrator of `update` and the default of simulations: ``exp_euler`` (as published), ``euler``,
+        ``heun`` or ``rk4``.
+    time_unit : {"ms", "s"}
+        Unit of time of plain numbers, for models whose rates are declared in 1/time. The others fix it.
 
     Raises
     ------
     TypeError
         An unknown keyword; the message lists the known ones.
+    UnitError
+        A quantity of the wrong dimension.
     """
 
     STATES: ClassVar[tuple[State, ...]] = ()
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = ()
     PORTS: ClassVar[tuple[Port, ...]] = ()
-    OBSERVABLES: ClassVar[Mapping[str, Callable[[Arrays, Arrays], jax.Array]]] = {}
+    OBSERVABLES: ClassVar[Mapping[str, Observable]] = {}
+    # What is sent to other regions, what drives BOLD, and the source-level signal: names of observables.
+    SOURCE: ClassVar[str] = ""
+    BOLD: ClassVar[str] = ""
+    EEG: ClassVar[str] = ""
+    # Unit of time that the equations are written in; rates declared in 1/time leave the choice to the user.
+    TIME_UNIT: ClassVar[str] = "ms"
+    # Own delayed states: parameter that holds the delay -> (observable that is read, input that gets it).
+    SELF_DELAYS: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    # For the registry and for users who ask what to start with (time in TIME_UNIT).
+    CATEGORY: ClassVar[str] = ""
+    USE: ClassVar[str] = ""
+    DT: ClassVar[float] = 0.1
+    METHOD: ClassVar[str] = "rk4"
+    NOISE: ClassVar[Mapping[str, float]] = {}
+    CHAOTIC: ClassVar[bool] = False
+    DEFAULT_PORT: ClassVar[bool] = True
+    # A map in discrete time instead of a differential equation; follows from `discrete_step`.
+    MAP: ClassVar[bool] = False
 
-    def __init__(self, in_size: int, *, method: str = "exp_euler", **parameters: Any) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.MAP = cls.discrete_step.__func__ is not NeuralMass.discrete_step.__func__  # type: ignore[attr-defined]
+
+    def __init__(
+        self, in_size: int, *, method: str = "exp_euler", time_unit: str | None = None, **parameters: Any
+    ) -> None:
         super().__init__(in_size)
         self.method = integrate.check_method(method)
+        self.time_unit = self.TIME_UNIT if time_unit is None else time_unit
+        if time_unit not in (None, self.TIME_UNIT) and not self._time_is_free():
+            raise ValueError(
+                f"{type(self).__name__} is written in {self.TIME_UNIT}, not {time_unit!r}; give quantities instead"
+            )
+        if self.time_unit not in ("ms", "s"):
+            raise ValueError(f"time_unit is {time_unit!r}; it must be 'ms' or 's'")
         known: dict[str, Any] = {p.name: p.default for p in self.PARAMETERS}
-        known |= {f"init_{s.name}": s.initial for s in self.STATES}
-        known |= {f"noise_{s.name}": None for s in self.STATES}
+        known |= {f"init_{s.name}": None for s in self.STATES}
+        known |= {f"noise_{name}": None for name in (*self.state_names(), *self.port_names())}
         unknown = sorted(set(parameters) - set(known))
         if unknown:
             raise TypeError(
                 f"{type(self).__name__} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
         for name, default in known.items():
-            setattr(self, name, parameters.get(name, default))
+            value = parameters.get(name, default)
+            if callable(value) and not isinstance(value, (brainstate.nn.Param, NoiseProcess)):
+                if name in parameters and not name.startswith("init_"):
+                    value = value(self.varshape)  # an initialiser
+                elif name not in parameters:
+                    value = value(self.varshape[0])  # the declared default of an array
+            setattr(self, name, value)
+        self.parameter_values()  # wrong units and lost transforms are found now
+        self.noise_slots()
+
+    # --- what the class declares -----------------------------------------------------------------------
 
     @classmethod
     def state_names(cls) -> tuple[str, ...]:
         """Names of the state variables, in order."""
         return tuple(state.name for state in cls.STATES)
+
+    @classmethod
+    def port_names(cls) -> tuple[str, ...]:
+        """Names of the input ports, in order; the first is the default."""
+        return tuple(port.name for port in cls.PORTS)
+
+    @classmethod
+    def observables(cls) -> dict[str, Observable]:
+        """Every observable by name: states, declared ones, and ``source``, ``bold``, ``eeg``."""
+        found = {s.name: Observable(_reader(s.name), s.unit, s.shown) for s in cls.STATES} | dict(cls.OBSERVABLES)
+        first = cls.STATES[0].name if cls.STATES else ""
+        chosen = {"source": cls.SOURCE or first, "bold": cls.BOLD or cls.SOURCE or first}
+        chosen["eeg"] = cls.EEG or cls.SOURCE or first
+        return {name: found[target] for name, target in chosen.items() if target in found} | found
 
     @staticmethod
     def rhs(params: Arrays, state: Arrays, inputs: Arrays, t: jax.Array | float) -> Arrays:
@@ -118,29 +151,117 @@ class NeuralMass(brainstate.nn.Dynamics):
         """
         raise TypeError("this model declares no right-hand side; define rhs(params, state, inputs, t)")
 
+    @classmethod
+    def discrete_step(cls, params: Arrays, state: Arrays, inputs: Arrays) -> Arrays | None:
+        """One step of a model that is a map; None for differential equations, which have `rhs`."""
+        return None
+
+    # --- values ----------------------------------------------------------------------------------------
+
     def parameter_values(self) -> Arrays:
-        """Current value of every declared parameter as a plain array."""
-        return {p.name: _plain(getattr(self, p.name)) for p in self.PARAMETERS}
+        """Current (constrained) value of every declared parameter as a plain array."""
+        return {p.name: self._read(p.name) for p in self.PARAMETERS}
+
+    def structure(self, method: str, dt: float) -> Any:
+        """The static description that compiled programs are keyed by; see `brainloom.engine.Structure`."""
+        from brainloom.models.lowering import node_structure
+
+        return node_structure(self, method, dt)
+
+    def trainable(self) -> dict[str, brainstate.nn.Param]:
+        """Parameters that are given as ``Param(..., fit=True)``."""
+        given = {name: getattr(self, name) for name in (p.name for p in self.PARAMETERS)}
+        given |= {f"noise_{name}": getattr(self, f"noise_{name}") for name in self.state_names()}
+        return {k: v for k, v in given.items() if isinstance(v, brainstate.nn.Param) and v.fit}
+
+    def read_value(self, name: str, value: Any) -> jax.Array:
+        """A constrained value of a named parameter as a plain array in its declared unit."""
+        units = {p.name: p.unit for p in self.PARAMETERS}
+        units |= {f"noise_{s.name}": f"{s.unit}/sqrt(time)" for s in self.STATES}
+        return plain(value, units[name], f"{name} of {type(self).__name__}", self.time_unit)
+
+    def derived_values(self, values: Arrays) -> Arrays:
+        """Values with those that follow from others; see `trainable`."""
+        return values
 
     def noise_values(self) -> Arrays:
         """White-noise amplitude of each state that has one, state/sqrt(time)."""
-        given = {s.name: getattr(self, f"noise_{s.name}") for s in self.STATES}
-        return {name: _plain(value) for name, value in given.items() if value is not None}
+        return {
+            name: self._read(f"noise_{name}")
+            for name in self.state_names()
+            if not isinstance(getattr(self, f"noise_{name}"), (NoiseProcess, type(None)))
+        }
 
-    def initial_values(self, batch_size: int | None = None) -> Arrays:
-        """Initial value of each state, shape (region,) or (batch, region)."""
+    def noise_slots(self) -> dict[str, NoiseProcess]:
+        """
+        Noise processes by the state or port that they are attached to.
+
+        Raises
+        ------
+        ValueError
+            A port got a plain amplitude: white noise enters states only.
+        """
+        slots = {}
+        for name in (*self.state_names(), *self.port_names()):
+            given = getattr(self, f"noise_{name}")
+            if isinstance(given, NoiseProcess):
+                slots[name] = given
+            elif given is not None and name in self.port_names():
+                raise ValueError(
+                    f"noise_{name} is an amplitude, but white noise enters states only; "
+                    "give an OUProcess for a port, or noise_<state>"
+                )
+        return slots
+
+    def initial_values(self, batch_size: int | None = None, key: jax.Array | None = None) -> Arrays:
+        """
+        Initial value of each state.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+        key : jax.random key, optional
+            For states that start at random unless a start is given.
+
+        Returns
+        -------
+        dict of arrays, (region,) or (batch, region)
+        """
         shape = self.varshape if batch_size is None else (batch_size, *self.varshape)
-        return {s.name: jnp.broadcast_to(_plain(getattr(self, f"init_{s.name}")), shape) for s in self.STATES}
+        params = None
+        found = {}
+        for index, state in enumerate(self.STATES):
+            given = getattr(self, f"init_{state.name}")
+            if callable(given):
+                given = given(shape)
+            if given is None and state.draw is not None:
+                draw_key = brainstate.random.split_key() if key is None else jax.random.fold_in(key, index)
+                given = state.draw(draw_key, shape)
+            if given is None and callable(state.initial):
+                params = self.parameter_values() if params is None else params
+                given = state.initial(params)
+            value = plain(
+                state.initial if given is None else given,
+                state.unit,
+                f"init_{state.name} of {type(self).__name__}",
+                self.time_unit,
+            )
+            found[state.name] = jnp.broadcast_to(value, shape)
+        return found
+
+    # --- the published, stateful face ------------------------------------------------------------------
 
     def init_state(self, batch_size: int | None = None, **_: Any) -> None:
         """Create the state variables at their initial values."""
         for name, value in self.initial_values(batch_size).items():
             setattr(self, name, brainstate.HiddenState(value))
+        self._remember(batch_size)
 
     def reset_state(self, batch_size: int | None = None, **_: Any) -> None:
         """Put the state variables back to their initial values."""
         for name, value in self.initial_values(batch_size).items():
             getattr(self, name).value = value
+        self._remember(batch_size)
 
     def derivative(self, state: Arrays, t: Any = 0.0, *inputs: jax.Array, **ports: jax.Array) -> Arrays:
         """
@@ -151,48 +272,90 @@ class NeuralMass(brainstate.nn.Dynamics):
         TypeError
             An unknown port; the message lists the known ones.
         """
-        names = [port.name for port in self.PORTS]
+        return self.rhs(self.parameter_values(), state, self.port_values(*inputs, **ports), t)
+
+    def port_values(self, *inputs: Any, **ports: Any) -> Arrays:
+        """Positional and named inputs as plain arrays by port, units checked."""
+        names = self.port_names()
         if len(inputs) > len(names) or set(ports) - set(names):
             raise TypeError(
                 f"{type(self).__name__} has the ports {', '.join(names)}, not {', '.join(ports) or len(inputs)}"
             )
         given = dict(zip(names, inputs, strict=False)) | ports
-        return self.rhs(self.parameter_values(), state, given, t)
+        units = {p.name: p.unit for p in self.PORTS}
+        return {
+            name: plain(value, units[name], f"the input {name} of {type(self).__name__}", self.time_unit)
+            for name, value in given.items()
+            if value is not None
+        }
 
-    def update(self, *inputs: jax.Array, **ports: jax.Array) -> jax.Array:
+    def update(self, *inputs: Any, **ports: Any) -> jax.Array:
         """
         Advance the state by one step of ``brainstate.environ``'s dt and return the source observable.
 
         Returns
         -------
-        array, shape of the state
+        array or quantity, shape of the state
         """
-        dt = _plain(brainstate.environ.get("dt"))
-        state = {name: getattr(self, name).value for name in self.state_names()}
+        from brainloom.models.lowering import stateful_step
 
-        def f(values: Arrays, t: jax.Array | float) -> Arrays:
-            return self.derivative(values, t, *inputs, **ports)
+        return stateful_step(self, self, self.port_values(*inputs, **ports))
 
-        new = integrate.deterministic_step(self.method, f, state, 0.0, dt)
-        for name, sigma in self.noise_values().items():
-            drawn = brainstate.random.randn(*new[name].shape)
-            new[name] = new[name] + sigma * jnp.sqrt(dt) * drawn
-        for name, value in new.items():
-            getattr(self, name).value = value
-        return self.OBSERVABLES["source"](self.parameter_values(), new)
+    def observe(self, name: str) -> Any:
+        """Observable of the current state, with its unit; see `observables`."""
+        from brainloom.core.units import quantity
+
+        found = self.observables()[name]
+        state = {k: getattr(self, k).value for k in self.state_names()}
+        extra = ({},) if found.driven else ()
+        value = found.function(self.parameter_values(), state, *extra)
+        return _as_shown(value, found.unit, found.shown, self.time_unit, quantity)
+
+    def source(self) -> Any:
+        """What is sent to other regions."""
+        return self.observe("source")
+
+    def bold(self) -> Any:
+        """What drives the haemodynamic model."""
+        return self.observe("bold")
+
+    def eeg(self) -> Any:
+        """Source-level signal for the lead field."""
+        return self.observe("eeg")
+
+    def with_state(self, state: Arrays) -> NeuralMass:
+        """A copy whose state variables hold the given arrays, for functions of the model."""
+        other = copy.copy(self)
+        for name in self.state_names():
+            object.__setattr__(other, name, brainstate.HiddenState(state[name]))
+        return other
+
+    def _remember(self, batch_size: int | None) -> None:
+        from brainloom.models.lowering import fresh_memory
+
+        self._memory: Any = fresh_memory(self, self, batch_size)
+
+    # --- reading values --------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> jax.Array:
+        value = getattr(self, name)
+        return self.read_value(name, value.value() if isinstance(value, brainstate.nn.Param) else value)
+
+    def _time_is_free(self) -> bool:
+        units = [p.unit for p in self.PARAMETERS] + [p.unit for p in self.PORTS]
+        fixed = any(part in ("ms", "s", "Hz") for unit in units for part in unit.replace("*", "/").split("/"))
+        return not fixed
 
 
-def port(inputs: Arrays, name: str) -> jax.Array | float:
-    """Value at a port, zero if nothing arrives."""
-    return inputs.get(name, 0.0)
+def _reader(name: str) -> Any:
+    return lambda params, state: state[name]
 
 
-def _plain(value: Any) -> jax.Array:
-    """Array of a number, array, `Param` or Quantity (taken in its own unit: times in ms)."""
-    if isinstance(value, brainstate.nn.Param):
-        value = value.value()
-    if isinstance(value, u.Quantity):
-        ms = u.parse_unit("ms")
-        unit = ms if value.dim == ms.dim else value.unit
-        value = value.to_decimal(unit)
-    return jnp.asarray(value, dtype=jnp.result_type(float))
+def _as_shown(value: Any, unit: str, other: str, time_unit: str, quantity: Any) -> Any:
+    from brainloom.core.units import parse
+
+    found = quantity(value, unit, time_unit)
+    return found.in_unit(parse(other, time_unit)) if other else found
+
+
+__all__ = ["ALIASES", "Arrays", "NeuralMass", "Observable", "Parameter", "Port", "State", "port", "shown"]

@@ -1,0 +1,280 @@
+"""
+Pages: many steps of the engine in compiled loops, with and without delays.
+
+A page is what is simulated between two draws of noise. Samples are taken inside it; nothing else is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from brainloom import coupling, delays, engine
+from brainloom.engine import HISTORY, Arrays, Structure
+
+Emit = Callable[[Arrays, Arrays], Any]
+
+
+class Drive(NamedTuple):
+    """
+    Inputs of a page.
+
+    Attributes
+    ----------
+    held : dict of arrays
+        Constant over the page.
+    series : dict of (step, ...) arrays
+        One row a step, held over it.
+    function : callable or None
+        ``function(t) -> ports``, sampled at the stages of a step.
+    """
+
+    held: Arrays
+    series: Arrays
+    function: Callable[[Any], Arrays] | None = None
+
+
+class Watch(NamedTuple):
+    """
+    What is looked at while time passes.
+
+    Attributes
+    ----------
+    every : int
+        Steps between samples; 0 takes none.
+    emit : callable or None
+        ``emit(state, ports) -> pytree`` at every sample; `ports` is what arrives at the model then.
+    each : callable or None
+        ``each(memory, state) -> memory`` after every step: streaming observers.
+    sample : callable or None
+        ``sample(memory) -> (memory, pytree)`` at every sample.
+    """
+
+    every: int = 0
+    emit: Emit | None = None
+    each: Callable[[Any, Arrays], Any] | None = None
+    sample: Callable[[Any], tuple[Any, Any]] | None = None
+
+
+def run_page(
+    structure: Structure,
+    p: Arrays,
+    carry: tuple[Arrays, Any],
+    noise: jax.Array | None,
+    drive: Drive,
+    first_step: Any,
+    dt: Any,
+    n_steps: int,
+    watch: Watch,
+) -> tuple[tuple[Arrays, Any], Any]:
+    """
+    Simulate one page.
+
+    Parameters
+    ----------
+    structure : Structure
+    p : dict of arrays
+        From `engine.prepare`.
+    carry : (state, memory)
+        State of the system, histories included, and memory of the observers.
+    noise : (step, channel, ..., region) array or None
+    drive : Drive
+    first_step : int, may be traced
+        Number of the first step since time 0.
+    dt : scalar
+    n_steps : int
+        A multiple of ``watch.every``.
+    watch : Watch
+
+    Returns
+    -------
+    carry
+    samples : pytree, leading axis n_steps / every; None without samples
+    """
+    body = _Steps(structure, p, drive.held, drive.function, first_step, dt, watch)
+    rows = {"noise": noise, "series": drive.series, "index": jnp.arange(n_steps, dtype=jnp.int32)}
+    if structure.block == 0:
+        return body.undelayed(carry, rows, n_steps)
+    return body.delayed(carry, rows, n_steps)
+
+
+class _Steps:
+    """The loops of one page; only ever used while a program is traced."""
+
+    def __init__(self, structure: Structure, p: Arrays, held: Arrays, function: Any, first: Any, dt: Any, watch: Watch):
+        self.structure, self.p, self.held, self.function = structure, p, held, function
+        self.first, self.dt, self.watch = first, dt, watch
+
+    def one(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads_at: Any = None) -> tuple[Arrays, Any]:
+        """One step, observers included."""
+        state, memory = carry
+        t = (self.first + row["index"]) * self.dt
+        inputs = self.held | row["series"]
+
+        def inputs_at(stage: float) -> Arrays:
+            return inputs if self.function is None else inputs | self.function(t + stage * self.dt)
+
+        state = engine.step(self.structure, self.p, state, inputs_at, row["noise"], t, self.dt, reads_at)
+        if self.watch.each is not None:
+            memory = self.watch.each(memory, state)
+        return state, memory
+
+    def look(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads: Any = None) -> tuple[tuple, Any]:
+        """A sample of the present state; `row` is the step that has just been made."""
+        state, memory = carry
+        found = {}
+        if self.watch.emit is not None:
+
+            def ports() -> Arrays:
+                t = (self.first + row["index"] + 1) * self.dt
+                moving = {} if self.function is None else self.function(t)
+                inputs = self.held | row["series"] | moving
+                return engine.port_values(self.structure, self.p, state, inputs, reads)
+
+            found = self.watch.emit(state, ports)  # type: ignore[arg-type]
+        if self.watch.sample is not None:
+            memory, more = self.watch.sample(memory)
+            found = found | more
+        return (state, memory), found
+
+    def undelayed(self, carry: tuple, rows: Any, n_steps: int) -> tuple[tuple, Any]:
+        every = self.watch.every
+
+        def step(carry: tuple, row: Any) -> tuple[tuple, None]:
+            return self.one(carry, row), None
+
+        if every == 0:
+            return jax.lax.scan(step, carry, rows)[0], None
+
+        def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
+            if every == 1:
+                return self.look(self.one(carry, some), some)
+            carry, _ = jax.lax.scan(step, carry, some)
+            return self.look(carry, _last(some))
+
+        grouped = rows if every == 1 else _grouped(rows, every)
+        return jax.lax.scan(sample, carry, grouped)
+
+    def delayed(self, carry: tuple, rows: Any, n_steps: int) -> tuple[tuple, Any]:
+        """Blocks of steps between reads of the history; the history of the page is one long buffer."""
+        every, length = self.watch.every, self.structure.length
+        state, memory = carry
+        batch = state[self.structure.model.state_names()[0]].shape[:-1]
+        buffers = {}
+        for name in self.structure.histories:
+            room = jnp.zeros((self.structure.n_regions, n_steps, *batch), state[HISTORY + name].dtype)
+            buffers[name] = jnp.concatenate([state[HISTORY + name], room], axis=1)
+        present = {k: v for k, v in state.items() if not k.startswith(HISTORY)}
+        span = every or n_steps
+        block = _block_size(span, self.structure.block)
+        inside = every > 0 and (span % block != 0)  # samples fall inside blocks
+
+        def run(carry: tuple, some: Any, size: int) -> tuple[tuple, Any]:
+            return self._block(carry, some, size, emit=inside)
+
+        start = (present, memory, buffers)
+        if every == 0 or inside:
+            whole = n_steps // block
+            head, tail = _cut(rows, whole * block)
+            start, samples = jax.lax.scan(lambda c, r: run(c, r, block), start, _grouped(head, block))
+            samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+            if n_steps > whole * block:
+                start, rest = run(start, tail, n_steps - whole * block)
+                samples = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), samples, rest)
+            found = jax.tree.map(lambda x: x[every - 1 :: every], samples) if inside else None
+        else:
+
+            def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
+                if every == block:
+                    carry, _ = run(carry, some, block)
+                else:
+                    carry, _ = jax.lax.scan(lambda c, r: run(c, r, block), carry, _grouped(some, block))
+                present, memory, buffers = carry
+                (present, memory), found = self.look((present, memory), _last(some))
+                return (present, memory, buffers), found
+
+            start, found = jax.lax.scan(sample, start, _grouped(rows, every))
+        present, memory, buffers = start
+        kept = {HISTORY + name: buffer[:, -length:] for name, buffer in buffers.items()}
+        return (present | kept, memory), found
+
+    def _block(self, carry: tuple, some: Any, size: int, emit: bool) -> tuple[tuple, Any]:
+        """`size` steps from one read of the history."""
+        present, memory, buffers = carry
+        newest = self.structure.length - 1 + some["index"][0]
+        reads = {term.name: self._reads(term, buffers[term.source], newest, size) for term in self._delayed()}
+        names = self.structure.histories
+
+        def step(carry: tuple, row: Any) -> tuple[tuple, Any]:
+            row, (now, then) = row
+
+            def reads_at(stage: float) -> dict[str, tuple]:
+                if stage == 0.0:
+                    return now
+                if stage == 1.0:
+                    return then
+                return jax.tree.map(lambda a, b: (1.0 - stage) * a + stage * b, now, then)
+
+            state, memory = self.one(carry, row, reads_at)
+            kept = {name: engine.observe(self.structure, self.p, state, name) for name in names}
+            found = None
+            if emit:
+                (state, memory), found = self.look((state, memory), row, then)
+            return (state, memory), (kept, found)
+
+        now = jax.tree.map(lambda x: x[:-1], reads)
+        then = jax.tree.map(lambda x: x[1:], reads)
+        (present, memory), (kept, found) = jax.lax.scan(step, (present, memory), (some, (now, then)))
+        for name in names:
+            new = jnp.moveaxis(kept[name], -1, 0)  # (step, ..., region) -> (region, step, ...)
+            buffers = buffers | {name: jax.lax.dynamic_update_slice_in_dim(buffers[name], new, newest + 1, axis=1)}
+        return (present, memory, buffers), found
+
+    def _delayed(self) -> tuple[engine.Term, ...]:
+        return tuple(term for term in self.structure.terms if term.delay)
+
+    def _reads(self, term: engine.Term, buffer: jax.Array, newest: Any, size: int) -> tuple:
+        """Sums over delayed sources for `size` steps and the end of the last: (size + 1, ..., region) each."""
+        p = self.p
+        sources, fraction, weights = (p[f"{term.name}.{part}"] for part in ("sources", "fraction", "listed"))
+        first = p[f"{term.name}.first"] + newest
+        if self.structure.block == 1:
+            # shorter than a step: what is not there yet is taken from the newest sample
+            windows = delays.windows_up_to(buffer, sources, first, size + 2, newest)
+        else:
+            windows = delays.windows(buffer, sources, first, size + 2)
+        kind = coupling.KINDS.get(term.kind)
+        if kind is None or kind.pre is None:
+            return (delays.interpolated_sum(windows, fraction, weights),)
+        own = engine.parameters_of(p, term)
+        pairs = engine.listed_parameters(own, kind, sources, windows.ndim)
+        values = delays.interpolated(windows, fraction)
+        flat = (*values.shape[:2], -1)
+        found = []
+        for channel in kind.pre(own | pairs, values):
+            total = jnp.einsum("nd,nds->ns", weights, channel.reshape(flat))
+            found.append(jnp.moveaxis(total.reshape(total.shape[0], *channel.shape[2:]), 0, -1))
+        return tuple(found)
+
+
+def _block_size(span: int, most: int) -> int:
+    """Steps of a block: a divisor of the sampling interval if one is near the longest that delays allow."""
+    if span <= most:
+        return span * max(1, most // span)
+    fits = [size for size in range(most, 0, -1) if span % size == 0]
+    return fits[0] if 2 * fits[0] >= most else most
+
+
+def _grouped(rows: Any, size: int) -> Any:
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // size, size, *x.shape[1:]), rows)
+
+
+def _cut(rows: Any, at: int) -> tuple[Any, Any]:
+    return jax.tree.map(lambda x: x[:at], rows), jax.tree.map(lambda x: x[at:], rows)
+
+
+def _last(rows: Any) -> Any:
+    return jax.tree.map(lambda x: x[-1], rows)
