@@ -101,6 +101,7 @@ class WilsonCowan(NeuralMass):
     SOURCE: ClassVar = "E"
     EEG: ClassVar = "lfp"
     CATEGORY: ClassVar = "physiological"
+    DT: ClassVar = 0.5
     # Options that other responses cannot have.
     SIGMOID: ClassVar[bool] = True
 
