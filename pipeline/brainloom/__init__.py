@@ -1,7 +1,9 @@
 """
 brainloom: personalised whole-brain models for cohorts.
 
-``import brainloom`` is light; each part is imported when it is first used, as in ``brainloom.store``.
+``import brainloom`` is light; each part is imported when it is first used, as in ``brainloom.store``. What users
+write most is at the top: every model (``brainloom.HopfStep``), ``Network``, ``Simulator``, ``Fitter``, ``lower``,
+``list_models``, noise processes, and the modules ``datasets`` and ``viz``.
 """
 
 from __future__ import annotations
@@ -16,15 +18,37 @@ except metadata.PackageNotFoundError:  # used from a source tree that is not ins
     __version__ = "0+unknown"
 
 
+# Public names and the modules that hold them; models and noise processes are found in theirs.
+_PUBLIC = {
+    "Network": "network",
+    "Coupling": "coupling",
+    "register_coupling": "coupling",
+    "Simulator": "simulate",
+    "Fitter": "fit.fitter",
+    "FitResult": "fit.fitter",
+    "lower": "models.lowering",
+    "list_models": "models",
+    "get_model": "models",
+    "NeuralMass": "models",
+    "HORNSeqLayer": "models.horn_layers",
+    "HORNSeqNetwork": "models.horn_layers",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import a part of the package on first use."""
+    """Import a part of the package, or a public name out of one, on first use."""
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    if name.endswith("Step"):
+        return getattr(import_module(f"{__name__}.models"), name)
+    if name.endswith(("Noise", "Process")):
+        return getattr(import_module(f"{__name__}.noise"), name)
     if name.startswith("_") or util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:
-    """The version and the parts of the package."""
-    return sorted(
-        {"__version__", *(part.name for part in iter_modules(__path__) if not part.name.startswith("_"))}
-    )
+    """The version, the public names and the parts of the package."""
+    parts = (part.name for part in iter_modules(__path__) if not part.name.startswith("_"))
+    return sorted({"__version__", *_PUBLIC, *parts})

@@ -459,7 +459,7 @@ def _known(value: Any, unit: str, name: str, time_unit: str = "ms") -> np.ndarra
 
 def _concrete_mask(weights: Any) -> np.ndarray | None:
     """Where there are connections, or None if the weights are trained or traced."""
-    if isinstance(weights, brainstate.nn.Param) or isinstance(weights, jax.core.Tracer):
+    if isinstance(weights, (brainstate.nn.Param, jax.core.Tracer)):
         return None
     return np.asarray(weights) != 0
 

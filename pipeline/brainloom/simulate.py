@@ -1,192 +1,471 @@
-"""Run a network in time: stochastic realisations, sampled inside the loop."""
+"""Run a model or network in time: sampled inside the loop, batched, continued, differentiated."""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import brainstate
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.models.base import Arrays
-from brainloom.network import Network, Structure, step_structure, structure_of
+from brainloom import engine, runs, stiffness
+from brainloom.core.errors import BrainloomError
+from brainloom.core.units import number, plain, quantity
+from brainloom.engine import Arrays
+from brainloom.models.base import NeuralMass
+from brainloom.models.lowering import all_values, node_of, start
+from brainloom.models.results import as_shown
+from brainloom.network import Network
+from brainloom.noise import counter
+from brainloom.runs import Plan
 
-# Heun's real stability limit is 2; half of it keeps the error of the fastest mode small.
-STEP_LIMIT = 1.0
+Monitors = str | Sequence[str] | Callable | Mapping[str, Any] | None
+
+
+class DivergenceError(BrainloomError, FloatingPointError):
+    """A simulation left the range of numbers; the sentence says when and what to change."""
 
 
 class Simulator:
     """
-    Simulate a network.
+    Simulate a model or network.
 
     Parameters
     ----------
-    model : Network
-    dt : float
-        Time step in the unit of the model's rates.
-    method : str
-        See `brainloom.integrate`.
+    model : NeuralMass, Network or brainstate module
+        A module that brainloom does not know is run by its ``update``.
+    dt : number or Quantity, optional
+        Time step; plain numbers are in the time unit of the model. ``brainstate.environ``'s if not given.
+    method : str, optional
+        See `brainloom.integrate`; that of the model if not given.
 
     Examples
     --------
-    >>> import jax, jax.numpy as jnp
+    >>> import brainunit as u
     >>> from brainloom.models import HopfStep
-    >>> from brainloom.network import Network
-    >>> net = Network(HopfStep(2, a=-0.1, w=0.3, noise_x=0.01, noise_y=0.01), jnp.zeros((2, 2)))
-    >>> Simulator(net, 0.1).run(10.0, sample_every=1.0, batch_size=3, key=jax.random.key(0))["source"].shape
-    (3, 10, 2)
+    >>> res = Simulator(HopfStep(2, a=0.25), dt=0.1 * u.ms).run(20 * u.ms, monitors=["x"], transient=5 * u.ms)
+    >>> res["x"].shape, res["ts"][0]
+    ((150, 2), 5.1 * ms)
     """
 
-    def __init__(self, model: Network, dt: float, *, method: str = "stochastic_heun") -> None:
-        if not dt > 0:
-            raise ValueError(f"dt is {dt}; it must be positive")
-        self.model, self.dt, self.method = model, float(dt), method
+    def __init__(self, model: Any, dt: Any = None, *, method: str | None = None) -> None:
+        self.model = model
+        self.method = method
+        self.dt = dt
+        if dt is not None and not isinstance(dt, jax.core.Tracer):
+            size = float(np.asarray(getattr(dt, "mantissa", dt)))
+            if not size > 0:
+                raise ValueError(f"dt is {dt}; it must be positive")
+        self._left: tuple[Any, int] | None = None  # where the last run ended: its carry and its step
 
     def run(
         self,
-        duration: float,
+        duration: Any,
         *,
+        inputs: Any = None,
+        monitors: Monitors = None,
+        observe: Sequence[Any] = (),
+        transient: Any = None,
+        sample_every: Any = None,
+        batch_size: int | None = None,
         key: jax.Array | None = None,
-        sample_every: float | None = None,
-        transient: float = 0.0,
-        batch_size: int = 1,
-        observe: str = "source",
-        initial: Arrays | None = None,
+        noise: str = "gaussian",
+        remat: bool = True,
+        initial: Mapping[str, Any] | None = None,
+        init_states: bool = True,
+        progress: bool | None = None,
+        check: bool = True,
     ) -> dict[str, Any]:
         """
-        Simulate independent realisations.
+        Simulate and return what was asked for.
 
         Parameters
         ----------
-        duration : float
-            Time that is returned, after the transient.
+        duration : number or Quantity
+            Simulated time, the transient included.
+        inputs : array, dict of arrays, callable, optional
+            What arrives at the ports. An array has one row a step, (step, ...), for the first port; a dict names
+            the ports, and its values may be constants. A callable ``f(i, t)`` or ``f(t)`` returns a value for the
+            first port, a tuple in the order of the ports, or a dict; it is sampled at the stages of each step.
+            Arrays are held over a step.
+        monitors : str, sequence of str, callable or dict, optional
+            Observables by name (``"x"``, ``"node.x"``); a callable gets the model in its present state, its value
+            is called ``output``; a dict gives names. Without monitors ``output`` is the source observable.
+        observe : sequence of observers, optional
+            Streaming observers, see `brainloom.observe`; they see every step and keep no trajectory.
+        transient : number, Quantity or int, optional
+            Time, or number of steps, that is simulated first and dropped.
+        sample_every : number, Quantity or int, optional
+            Sampling interval, a multiple of dt, or a number of steps; every step if not given.
+        batch_size : int, optional
+            Independent realisations: results are (time, batch, region).
         key : jax.random key, optional
-            Needed if a state is noisy. Realisation m at sample s draws from fold_in(fold_in(key, m), s), so
-            results depend neither on the batch size nor on the length of the run.
-        sample_every : float, optional
-            Sampling interval (the repetition time), a multiple of dt; every step if not given.
-        transient : float
-            Time that is simulated first and dropped.
-        batch_size : int
-            Realisations.
-        observe : str
-            Observable of the model.
+            Noise and random starts. Draws are a function of key, realisation, step and region: they depend
+            neither on the batch size nor on how a run is cut into pieces. Without a key a noisy model takes one
+            from ``brainstate.random``, which is an error inside a transformation of jax.
+        noise : {"gaussian", "weak", "three_point"}
+            Law of the increments, see `brainloom.noise.counter.increments`.
+        remat : bool
+            Keep only the start of every page of 1000 steps for the gradient and compute the rest again.
         initial : dict of arrays, optional
-            Start of each state, (region,) or (batch, region); else the model's.
+            Start of states, (region,) or (batch, region).
+        init_states : bool
+            False continues the last run of this simulator: state, histories, noise and time.
+        progress : bool, optional
+            Show a progress bar; by default for runs that take more than about ten seconds.
+        check : bool
+            Warn if dt is too long for the fastest rate at the start.
 
         Returns
         -------
         dict
-            ``<observe>`` (batch, time, region); ``ts`` (time,), the time after each sample, from 0 at the
-            end of the transient; ``diverged`` (batch,) bool. A diverged realisation holds Inf or NaN.
+            The monitors, (time, [batch,] region) arrays, with units where they have one; ``ts`` (time,), the
+            time after each sampled step; ``diverged``, one bool or one a realisation.
 
         Raises
         ------
+        DivergenceError
+            A single run diverged. In a batch the realisations that did are flagged, with a warning.
         ValueError
-            The interval is not a multiple of dt, an unknown observable, or no key for a noisy model.
+            Intervals that dt does not divide, unknown monitors, a missing key.
         """
-        structure = structure_of(self.model, self.method)
-        if observe not in structure.model.OBSERVABLES:
-            known = ", ".join(structure.model.OBSERVABLES)
-            raise ValueError(f"{structure.model.__name__} has no observable {observe!r}; it has {known}")
-        if structure.noisy and key is None:
-            raise ValueError("the model has noise; pass key=jax.random.key(seed)")
-        interval = self.dt if sample_every is None else float(sample_every)
-        n_steps = steps_per_sample(interval, self.dt)
-        start = self.model.node.initial_values() if initial is None else initial
-        shape = (batch_size, self.model.weights.shape[0])
-        start = {k: jnp.broadcast_to(v, shape) for k, v in start.items()}
-        n_samples = round(duration / interval)
-        samples, finite = _rollout(
-            structure,
-            n_samples,
-            n_steps,
-            observe,
-            self.model.parameter_values(),
-            start,
-            jax.random.key(0) if key is None else key,
-            round(transient / interval),
-            jnp.asarray(interval / n_steps),
-        )
-        return {
-            observe: jnp.swapaxes(samples, 0, 1),
-            "ts": interval * np.arange(1, n_samples + 1),
-            "diverged": ~finite,
-        }
+        if not isinstance(self.model, (NeuralMass, Network)):
+            from brainloom.modules import run_module
+
+            return run_module(
+                self.model,
+                self._step_of_environment(),
+                duration,
+                inputs=inputs,
+                monitors=monitors,
+                transient=transient,
+                sample_every=sample_every,
+                batch_size=batch_size,
+                key=key,
+                remat=remat,
+            )
+        node = node_of(self.model)
+        unit = node.time_unit
+        dt = float(number(self._step_of_environment(), "time", "dt", unit))
+        every = 1 if sample_every is None else interval_steps(sample_every, dt, unit)
+        n_transient = 0 if transient is None else interval_steps(transient, dt, unit, "transient", least=0)
+        n_steps = whole_steps(duration, dt, unit)
+        if n_transient >= n_steps:
+            raise ValueError(f"transient ({n_transient} steps) must be shorter than the run ({n_steps} steps)")
+        structure = self.model.structure(self.method or node.method, dt)
+        values = all_values(self.model)
+        names = monitor_names(self.model, monitors)
+        held, series, function = port_inputs(node, inputs, n_steps)
+        looker = _Looker(self.model) if any(callable(what) for _, what in names) else None
+        plan = Plan(structure, every, names, tuple(observe), noise, batch_size, function, looker)
+        traced = _is_traced((values, held, series, initial, key))
+        if key is None and (structure.channels or _starts_at_random(node)):
+            if traced and _is_traced((brainstate.random.DEFAULT.value,)) is False and _inside_jax():
+                raise ValueError("a noisy model inside a transformation needs its noise named: pass key=")
+            key = brainstate.random.split_key()
+        p = engine.prepare(structure, values, dt)
+        first = 0
+        if init_states or self._left is None:
+            state = start(self.model, structure, p, batch_size, key)
+            state = _given_start(node, state, initial, structure, p)
+            carry = (state, runs.start_observers(plan, p, state))
+            if check:
+                stiffness.check(self.model, structure, p, state, dt, unit)
+        else:
+            carry, first = self._left
+            carry = (carry[0], runs.start_observers(plan, p, carry[0]))
+        words = _words(key, batch_size)
+        n_samples = (n_steps - n_transient) // every
+        call = (values, carry, words, held, series, jnp.asarray(first, jnp.int32), jnp.asarray(dt, jnp.result_type(float)))
+        if traced or series:
+            carry, found = runs.run_fixed(plan, n_transient, n_samples, remat, *call)
+        else:
+            carry, found = _forward(plan, n_transient, n_samples, call, progress)
+        ends = first + n_transient + every * np.arange(1, n_samples + 1)
+        return self._result(plan, carry, found, ends, dt, batch_size, first + n_transient + n_samples * every)
+
+    def _step_of_environment(self) -> Any:
+        dt = brainstate.environ.get("dt", None) if self.dt is None else self.dt
+        if dt is None:
+            raise ValueError("dt is not set; pass Simulator(model, dt=...) or brainstate.environ.set(dt=...)")
+        return dt
+
+    def _result(
+        self, plan: Plan, carry: tuple, found: dict, ends: np.ndarray, dt: float, batch: int | None, last: int
+    ) -> dict[str, Any]:
+        node = node_of(self.model)
+        unit = node.time_unit
+        state, memory = carry
+        known = node.observables()
+        result = {}
+        for name, value in found.items():
+            what = dict(plan.monitors).get(name)
+            result[name] = as_shown(value, known[what], unit) if isinstance(what, str) else value
+        for one, kept in zip(plan.observers, memory, strict=True):
+            final = one.finish(kept)
+            if final is not None:
+                result[one.name] = final
+        result["ts"] = quantity(jnp.asarray(ends * dt, jnp.result_type(float)), "time", unit)
+        finite = jnp.ones(() if batch is None else (batch,), bool)
+        for name in node.state_names():
+            finite = finite & jnp.all(jnp.isfinite(state[name]), axis=-1)
+        result["diverged"] = ~finite
+        if not _is_traced((state,)):
+            self._left = (carry, last)
+            _write_states(node, state)
+            _report(np.asarray(result["diverged"]), float(ends[-1] * dt), unit, self.model)
+        return result
 
 
-def steps_per_sample(interval: float, dt: float) -> int:
+def _forward(plan: Plan, n_transient: int, n_samples: int, call: tuple, progress: bool | None) -> tuple[tuple, Any]:
+    """A run without a gradient: compiled pages, a traced number of them at a time."""
+    values, carry, words, held, _, first, dt = call
+    steps = n_transient + n_samples * plan.every
+    bar = _bar(steps, progress)
+    for size, n in _portions(n_transient, min(runs.PAGE, n_transient)):
+        carry, _ = runs.run_open(plan, size, values, carry, words, held, first, jnp.asarray(n), dt, None)
+        first = first + size * n
+        bar(size * n, carry)
+    parts = []
+    for size, n in _portions(n_samples, runs.group(plan, n_samples)):
+        room = _room(plan, values, carry, size * _capacity(n))
+        carry, found = runs.run_open(plan, size, values, carry, words, held, first, jnp.asarray(n), dt, room)
+        parts.append(jax.tree.map(lambda x, n=n, size=size: x[: n * size], found))
+        first = first + size * n * plan.every
+        bar(size * n * plan.every, carry)
+    bar(0, None)
+    return carry, parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+def _portions(total: int, size: int) -> list[tuple[int, int]]:
+    """Page sizes and numbers of pages of each call: whole pages first, then what is left as one shorter page."""
+    if total == 0:
+        return []
+    whole, rest = divmod(total, size)
+    calls = [(size, min(runs.CALL, whole - done)) for done in range(0, whole, runs.CALL)]
+    return calls + ([(rest, 1)] if rest else [])
+
+
+def _capacity(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _room(plan: Plan, values: Arrays, carry: tuple, n: int) -> Any:
+    """Zeros for the samples of one call."""
+
+    def one(values: Arrays, carry: tuple) -> Any:
+        p = engine.prepare(plan.structure, values, 1.0)
+        look = runs.watch(plan, p, 1.0, emit=True)
+        state, memory = carry
+        found = look.emit(state, lambda: engine.port_values(plan.structure, p, state, {}))  # type: ignore[misc]
+        return found if look.sample is None else found | look.sample(memory)[1]
+
+    shapes = jax.eval_shape(one, values, carry)
+    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), shapes)
+
+
+def _bar(steps: int, progress: bool | None) -> Callable[[int, Any], None]:
+    """Progress of a run: shown if asked for, or once it turns out to be long."""
+    if progress is False:
+        return lambda done, carry: None
+    from tqdm import tqdm
+
+    bar = tqdm(total=steps, unit="step", unit_scale=True, leave=False, delay=0.0 if progress else 10.0)
+
+    def move(done: int, carry: Any) -> None:
+        if carry is None:
+            bar.close()
+            return
+        if progress or bar.n:
+            jax.block_until_ready(carry)
+        bar.update(done)
+
+    return move
+
+
+def interval_steps(interval: Any, dt: float, unit: str, name: str = "sample_every", *, least: int = 1) -> int:
     """
-    Number of steps in a sampling interval.
+    Number of steps of a time interval; integers are numbers of steps already.
 
     Raises
     ------
     ValueError
         dt does not divide the interval; the message names the nearest dt that does.
     """
-    n_steps = max(1, round(interval / dt))
-    if abs(n_steps * dt - interval) > 1e-6 * interval:
-        raise ValueError(
-            f"dt {dt:g} does not divide the sampling interval {interval:g}; use dt {interval / n_steps:g}"
+    if isinstance(interval, (int, np.integer)) and not isinstance(interval, bool):
+        steps = int(interval)
+    else:
+        length = float(number(interval, "time", name, unit))
+        steps = round(length / dt)
+        if abs(steps * dt - length) > 1e-6 * abs(length) + 1e-12:
+            what = "the sampling interval" if name == "sample_every" else name
+            raise ValueError(f"dt {dt:g} does not divide {what} {length:g}; use dt {length / max(steps, 1):g}")
+    if steps < least:
+        raise ValueError(f"{name} is {interval}; it must be at least {least} step{'s' * (least != 1)}")
+    return steps
+
+
+def whole_steps(duration: Any, dt: float, unit: str) -> int:
+    """Number of steps of a run; a rest shorter than dt is dropped with a warning."""
+    ratio = float(number(duration, "time", "duration", unit)) / dt
+    steps = round(ratio)
+    if abs(ratio - steps) > 1e-6 * max(1.0, abs(ratio)):
+        steps = int(np.floor(ratio))
+        warnings.warn(f"duration {duration} is not a multiple of dt; it runs for {steps} steps", stacklevel=3)
+    if steps < 1:
+        raise ValueError(f"duration {duration} is shorter than one step of {dt:g} {unit}")
+    return steps
+
+
+def monitor_names(model: Any, monitors: Monitors) -> tuple[tuple[str, Any], ...]:
+    """
+    Names of the results and what they are: an observable or a function of the model.
+
+    Raises
+    ------
+    ValueError
+        An unknown observable; the message lists the known ones.
+    """
+    known = node_of(model).observables()
+    if monitors is None:
+        given: dict[str, Any] = {"output": "source"}
+    elif callable(monitors):
+        given = {"output": monitors}
+    elif isinstance(monitors, str):
+        given = {monitors: monitors}
+    elif isinstance(monitors, Mapping):
+        given = dict(monitors)
+    else:
+        given = {name: name for name in monitors}
+    found = []
+    for name, what in given.items():
+        if isinstance(what, str):
+            what = what.removeprefix("node.")
+            if what not in known:
+                raise ValueError(f"{type(node_of(model)).__name__} has no observable {what!r}; it has {', '.join(known)}")
+        found.append((name, what))
+    return tuple(found)
+
+
+def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Arrays, Any]:
+    """Inputs as constants, rows a step, and a function of time; units checked."""
+    if inputs is None:
+        return {}, {}, None
+    if callable(inputs):
+        return {}, {}, _TimeInputs(inputs, node)
+    first = node.port_names()[0] if node.PORTS else ""
+    given = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
+    values = node.port_values(**given)
+    held, series = {}, {}
+    for name, value in values.items():
+        if isinstance(inputs, Mapping) and (value.ndim == 0 or value.shape == node.varshape != (n_steps,)):
+            held[name] = value
+        elif value.ndim == 0 or value.shape[0] != n_steps:
+            raise ValueError(f"inputs of {name} have {np.shape(value)[:1] or 'no'} rows but the run has {n_steps} steps")
+        else:
+            series[name] = value[:, None] if value.ndim == 1 else value
+    return held, series, None
+
+
+class _TimeInputs:
+    """Inputs as a function of time; equal for the same function and model class, so programs are shared."""
+
+    def __init__(self, function: Callable, node: NeuralMass) -> None:
+        self.function, self.node = function, node
+        code = getattr(function, "__code__", None)
+        self.both = code is not None and code.co_argcount - bool(getattr(function, "__self__", None)) >= 2
+
+    def __hash__(self) -> int:
+        return hash((self.function, type(self.node)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _TimeInputs) and (self.function, type(self.node), self.node.time_unit) == (
+            other.function,
+            type(other.node),
+            other.node.time_unit,
         )
-    return n_steps
+
+    def __call__(self, t: Any) -> Arrays:
+        time = quantity(t, "time", self.node.time_unit)
+        if self.both:
+            dt = brainstate.environ.get("dt", None)
+            step = t if dt is None else t / plain(dt, "time", "dt", self.node.time_unit)
+            found = self.function(jnp.floor(step + 1e-6).astype(jnp.int32), time)
+        else:
+            found = self.function(time)
+        if isinstance(found, Mapping):
+            return self.node.port_values(**found)
+        return self.node.port_values(*(found if isinstance(found, tuple) else (found,)))
 
 
-def stable_step(dt: float, fastest_rate: float) -> float:
-    """
-    The step, halved until it resolves the fastest rate (``dt * rate <= 1``), with a warning if it was not.
+class _Looker:
+    """The model in a given state, for monitors that are functions of it."""
 
-    Parameters
-    ----------
-    dt : float
-    fastest_rate : float
-        Largest |eigenvalue| of the Jacobian, 1/time.
-    """
-    fine = dt
-    while fine * fastest_rate > STEP_LIMIT:
-        fine *= 0.5
-    if fine < dt:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, state: Arrays) -> Any:
+        node = node_of(self.model).with_state(state)
+        if node_of(self.model) is self.model:
+            return node
+        other = copy.copy(self.model)
+        object.__setattr__(other, "node", node)
+        return other
+
+
+def _starts_at_random(node: NeuralMass) -> bool:
+    return any(s.draw is not None and getattr(node, f"init_{s.name}") is None for s in node.STATES)
+
+
+def _given_start(node: NeuralMass, state: Arrays, initial: Any, structure: Any, p: Arrays) -> Arrays:
+    if not initial:
+        return state
+    unknown = set(initial) - set(node.state_names())
+    if unknown:
+        raise ValueError(f"{type(node).__name__} has no state {', '.join(sorted(unknown))}; it has {', '.join(node.state_names())}")
+    units = {s.name: s.unit for s in node.STATES}
+    given = {
+        name: jnp.broadcast_to(plain(value, units[name], f"initial {name}", node.time_unit), state[name].shape)
+        for name, value in initial.items()
+    }
+    state = state | given
+    return state | engine.start_history(structure, p, state)
+
+
+def _words(key: jax.Array | None, batch: int | None) -> jax.Array:
+    key = jax.random.key(0) if key is None else key
+    if batch is None:
+        return counter.key_words(key, 0)
+    return jax.vmap(lambda m: counter.key_words(key, m))(jnp.arange(batch))
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def _inside_jax() -> bool:
+    return isinstance(jnp.zeros(()) + 0.0, jax.core.Tracer)
+
+
+def _write_states(node: NeuralMass, state: Arrays) -> None:
+    """Leave the model in its last state, as a run of its own `update` would."""
+    for name in node.state_names():
+        setattr(node, name, brainstate.HiddenState(state[name]))
+
+
+def _report(diverged: np.ndarray, end: float, unit: str, model: Any) -> None:
+    name = type(node_of(model)).__name__
+    advice = "use a smaller dt, less noise or weaker coupling"
+    if diverged.ndim == 0 and diverged:
+        raise DivergenceError(f"the simulation of {name} diverged before {end:g} {unit}; {advice}")
+    if diverged.any():
+        lost = ", ".join(str(k) for k in np.flatnonzero(diverged)[:8])
         warnings.warn(
-            f"dt {dt:g} is too long for the fastest rate {fastest_rate:g}; using dt {fine:g}", stacklevel=2
+            f"{int(diverged.sum())} of {diverged.size} simulations of {name} diverged before {end:g} {unit} "
+            f"(realisations {lost}); {advice}",
+            stacklevel=4,
         )
-    return fine
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _rollout(
-    structure: Structure,
-    n_samples: int,
-    n_steps: int,
-    observe: str,
-    params: Arrays,
-    start: Arrays,
-    key: jax.Array,
-    n_transient: jax.Array,
-    dt: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Samples (time, batch, region), and which realisations stayed finite."""
-    batch_size, n_regions = next(iter(start.values())).shape
-    members = jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(batch_size))
-    n_noisy = len(structure.noisy)
-
-    def sample(state: Arrays, index: jax.Array) -> tuple[Arrays, jax.Array]:
-        draws = None
-        if n_noisy:
-            keys = jax.vmap(lambda member: jax.random.fold_in(member, index))(members)
-            draws = jax.vmap(lambda k: jax.random.normal(k, (n_steps, n_noisy, n_regions)))(keys)
-            draws = jnp.transpose(draws, (1, 2, 0, 3))
-
-        def step(state: Arrays, k: jax.Array) -> tuple[Arrays, None]:
-            noise = None if draws is None else draws[k]
-            time = (index * n_steps + k) * dt
-            return step_structure(structure, params, state, {}, noise, time, dt)[0], None
-
-        state, _ = jax.lax.scan(step, state, jnp.arange(n_steps))
-        return state, structure.model.OBSERVABLES[observe](params, state)
-
-    # fori_loop with a traced bound: another transient compiles nothing new
-    state = jax.lax.fori_loop(0, n_transient, lambda index, state: sample(state, index)[0], start)
-    _, samples = jax.lax.scan(sample, state, n_transient + jnp.arange(n_samples))
-    return samples, jnp.all(jnp.isfinite(samples), axis=(0, 2))

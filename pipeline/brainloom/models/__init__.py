@@ -2,24 +2,91 @@
 
 from brainloom.models.base import NeuralMass
 from brainloom.models.declare import Observable, Parameter, Port, State
-from brainloom.models.hopf import HopfStep
-from brainloom.models.linear import LinearStep
+from brainloom.models.registry import (
+    MODELS,
+    BilinearDCMStep,
+    CoombesByrne2DStep,
+    CoombesByrneStep,
+    DumontGutkinStep,
+    Epileptor2DStep,
+    EpileptorCodim3Step,
+    EpileptorStep,
+    FitzHughNagumoStep,
+    GastSchmidtKnoscheSDStep,
+    GastSchmidtKnoscheSFStep,
+    Generic2dOscillatorStep,
+    HopfStep,
+    HORNStep,
+    JansenRitStep,
+    KuramotoStep,
+    LarterBreakspearStep,
+    LinearStep,
+    LorenzStep,
+    ModelInfo,
+    MontbrioPazoRoxinStep,
+    ReducedWongWangStep,
+    StuartLandauStep,
+    ThresholdLinearStep,
+    VanDerPolStep,
+    WilsonCowanAdaptiveStep,
+    WilsonCowanDelayedStep,
+    WilsonCowanDivisiveInputStep,
+    WilsonCowanDivisiveStep,
+    WilsonCowanLinearStep,
+    WilsonCowanNoSaturationStep,
+    WilsonCowanSimplifiedStep,
+    WilsonCowanStep,
+    WilsonCowanSymmetricStep,
+    WilsonCowanThreePopulationStep,
+    WongWangExcInhStep,
+    WongWangStep,
+    get_model,
+    list_models,
+)
 
-REGISTRY: dict[str, type[NeuralMass]] = {model.__name__: model for model in (HopfStep, LinearStep)}
-
-
-def get_model(name: str) -> type[NeuralMass]:
-    """
-    Model class by name.
-
-    Raises
-    ------
-    KeyError
-        The name is not registered; the message lists those that are.
-    """
-    if name not in REGISTRY:
-        raise KeyError(f"no model {name!r}; there are {', '.join(sorted(REGISTRY))}")
-    return REGISTRY[name]
-
-
-__all__ = ["REGISTRY", "HopfStep", "LinearStep", "NeuralMass", "Observable", "Parameter", "Port", "State", "get_model"]
+__all__ = [
+    "MODELS",
+    "BilinearDCMStep",
+    "CoombesByrne2DStep",
+    "CoombesByrneStep",
+    "DumontGutkinStep",
+    "Epileptor2DStep",
+    "EpileptorCodim3Step",
+    "EpileptorStep",
+    "FitzHughNagumoStep",
+    "GastSchmidtKnoscheSDStep",
+    "GastSchmidtKnoscheSFStep",
+    "Generic2dOscillatorStep",
+    "HORNStep",
+    "HopfStep",
+    "JansenRitStep",
+    "KuramotoStep",
+    "LarterBreakspearStep",
+    "LinearStep",
+    "LorenzStep",
+    "ModelInfo",
+    "MontbrioPazoRoxinStep",
+    "NeuralMass",
+    "Observable",
+    "Parameter",
+    "Port",
+    "ReducedWongWangStep",
+    "State",
+    "StuartLandauStep",
+    "ThresholdLinearStep",
+    "VanDerPolStep",
+    "WilsonCowanAdaptiveStep",
+    "WilsonCowanDelayedStep",
+    "WilsonCowanDivisiveInputStep",
+    "WilsonCowanDivisiveStep",
+    "WilsonCowanLinearStep",
+    "WilsonCowanNoSaturationStep",
+    "WilsonCowanSimplifiedStep",
+    "WilsonCowanStep",
+    "WilsonCowanSymmetricStep",
+    "WilsonCowanThreePopulationStep",
+    "WongWangExcInhStep",
+    "WongWangStep",
+    "get_model",
+    "list_models",
+]

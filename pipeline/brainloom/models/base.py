@@ -15,6 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 from brainloom import integrate  # noqa: E402
 from brainloom.core.units import plain, shown  # noqa: E402
 from brainloom.models.declare import Arrays, Observable, Parameter, Port, State, port  # noqa: E402
+from brainloom.models.results import as_shown  # noqa: E402
 from brainloom.noise.base import NoiseProcess  # noqa: E402
 
 # Importing brainstate resets jax to single precision; keep what the process had chosen.
@@ -303,13 +304,10 @@ class NeuralMass(brainstate.nn.Dynamics):
 
     def observe(self, name: str) -> Any:
         """Observable of the current state, with its unit; see `observables`."""
-        from brainloom.core.units import quantity
-
         found = self.observables()[name]
         state = {k: getattr(self, k).value for k in self.state_names()}
         extra = ({},) if found.driven else ()
-        value = found.function(self.parameter_values(), state, *extra)
-        return _as_shown(value, found.unit, found.shown, self.time_unit, quantity)
+        return as_shown(found.function(self.parameter_values(), state, *extra), found, self.time_unit)
 
     def source(self) -> Any:
         """What is sent to other regions."""
@@ -349,13 +347,6 @@ class NeuralMass(brainstate.nn.Dynamics):
 
 def _reader(name: str) -> Any:
     return lambda params, state: state[name]
-
-
-def _as_shown(value: Any, unit: str, other: str, time_unit: str, quantity: Any) -> Any:
-    from brainloom.core.units import parse
-
-    found = quantity(value, unit, time_unit)
-    return found.in_unit(parse(other, time_unit)) if other else found
 
 
 __all__ = ["ALIASES", "Arrays", "NeuralMass", "Observable", "Parameter", "Port", "State", "port", "shown"]

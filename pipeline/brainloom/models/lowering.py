@@ -13,9 +13,10 @@ import numpy as np
 
 from brainloom import delays, engine, rollout
 from brainloom.core.errors import BrainloomError
-from brainloom.core.units import number, plain, quantity
+from brainloom.core.units import number, plain
 from brainloom.engine import HISTORY, Arrays, Structure, Term
 from brainloom.models.base import NeuralMass
+from brainloom.models.results import as_shown
 
 
 def node_structure(node: NeuralMass, method: str, dt: float) -> Structure:
@@ -246,7 +247,7 @@ def stateful_step(owner: Any, node: NeuralMass, inputs: Arrays) -> Any:
     if memory is not None:
         memory.value = {name: value for name, value in state.items() if name not in own}
     source = node.observables()["source"]
-    return quantity(source.function(p, state), source.unit, node.time_unit)
+    return as_shown(source.function(p, state), source, node.time_unit)
 
 
 def fresh_memory(owner: Any, node: NeuralMass, batch_size: int | None) -> Any:
