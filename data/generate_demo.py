@@ -30,6 +30,7 @@ ATLAS, TASK = "demo40", "rest"
 N_PAIRS = 20
 REPETITION_TIME, N_FRAMES, N_RUNS = 0.72, 838, 2
 DT = 0.048
+TRANSIENT = 167 * REPETITION_TIME
 # Global coupling (1/s) spreads over a factor of 4 between subjects.
 COUPLING = {"01": 0.4, "02": 1.3, "03": 0.75, "04": 0.55, "05": 1.7, "06": 1.0}
 HOMOTOPIC = 0.6
@@ -109,7 +110,7 @@ def network(
 
     def build(noise: np.ndarray) -> Network:
         omega = 2.0 * np.pi * maps["frequency"]
-        node = HopfStep(n, a=maps["a"], w=omega, beta=BETA, noise_x=noise, noise_y=noise)
+        node = HopfStep(n, a=maps["a"], w=omega, beta=BETA, noise_x=noise, noise_y=noise, time_unit="s")
         return Network(node, coupling * weights, coupled_var=("x", "y"))
 
     draws = stationary_start(build(maps["noise"]), 4000, jax.random.key(SEED))
@@ -132,10 +133,15 @@ def write_subject(root: Path, subject: str, atlas: tuple) -> list[dict[str, str]
         key = named_key(SEED, subject, f"run-{run}")
         start = stationary_start(net, 1, jax.random.fold_in(key, 1))
         duration = N_FRAMES * REPETITION_TIME
-        out = Simulator(net, DT).run(
-            duration, key=key, sample_every=REPETITION_TIME, transient=120.0, initial=start, observe="bold"
+        out = Simulator(net, DT, method="stochastic_heun").run(
+            duration + TRANSIENT,
+            key=key,
+            sample_every=REPETITION_TIME,
+            transient=TRANSIENT,
+            initial={name: value[0] for name, value in start.items()},
+            monitors=["bold"],
         )
-        x = np.asarray(out["bold"][0])
+        x = np.asarray(out["bold"])
         bold = 1000.0 + 10.0 * x / x.std()
         path = bids.timeseries_path(root, subject, task=TASK, atlas=ATLAS, run=run)
         bids.write_timeseries(path, bold, labels, REPETITION_TIME)

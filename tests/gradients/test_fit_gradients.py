@@ -19,7 +19,8 @@ from brainloom.fit.problem import make_problem, setup_from_config
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.linear.symmetric import band_kernel, lyapunov_kernel, spectral_covariance
 from brainloom.models import HopfStep
-from brainloom.network import Network, lower
+from brainloom.models.lowering import lower
+from brainloom.network import Network
 
 N = 5
 STEP, RTOL = 1e-5, 1e-6
@@ -161,7 +162,7 @@ def test_gradient_through_a_noisy_rollout(method):
         "noise_y": rng.uniform(0.1, 0.3, 3),
     }
     node = HopfStep(3, beta=1.3, noise_x=0.2, **fields)
-    low = lower(Network(node, rng.uniform(0.1, 0.5, (3, 3)), coupled_var=("x", "y"), gain=0.6), 0.2, method)
+    low = lower(Network(node, rng.uniform(0.1, 0.5, (3, 3)), coupled_var=("x", "y"), k=0.6), 0.2, method)
     noise = jnp.asarray(rng.normal(size=(40, *low.noise_shape)))
     start = {"x": jnp.asarray(rng.normal(size=3)), "y": jnp.asarray(rng.normal(size=3))}
     flat, restore = ravel_pytree((low.params, start))

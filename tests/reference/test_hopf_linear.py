@@ -14,7 +14,8 @@ import pytest
 from brainloom.linear.jacobian import local_jacobian, network_jacobian, rotating_rate
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.models import HopfStep, LinearStep
-from brainloom.network import Network, lower
+from brainloom.models.lowering import lower
+from brainloom.network import Network
 from brainloom.simulate import Simulator
 
 HOPF = {"a": 0.25, "beta": 1.0, "w": 0.3}
@@ -61,7 +62,7 @@ def test_linear_node_with_constant_input(method, dt, rtol):  # linear_forced
 def test_three_hopf_nodes_coupled_through_x():  # hopf3_instant_diffusive: x into x alone
     node = HopfStep(3, a=0.2, beta=1.0, w=0.3, init_x=[0.5, -0.3, 0.2], init_y=[0.1, 0.2, -0.1])
     weights = [[0.0, 0.8, 0.2], [0.8, 0.0, 0.5], [0.2, 0.5, 0.0]]
-    found = states_at(Network(node, weights, gain=0.4), 0.1, [1, 5, 10, 20])
+    found = states_at(Network(node, weights, k=0.4), 0.1, [1, 5, 10, 20])
     x = [
         [0.265349635602928, -0.117649648750988, 0.189448774121656],
         [-0.173701954563838, -0.121530346745406, 0.0287230398737554],
@@ -122,7 +123,7 @@ def test_linear_hopf_network():  # linear_hopf_network_fc
     weights = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2], [0.5, 0.2, 0.0]])
     rates = {"a": np.array([-0.02, -0.03, -0.05]), "w": 2 * np.pi * np.array([0.05, 0.06, 0.04])}
     node = HopfStep(3, **rates, noise_x=0.02, noise_y=0.02)
-    low = lower(Network(node, weights, coupled_var=("x", "y"), gain=0.1), 0.1)
+    low = lower(Network(node, weights, coupled_var=("x", "y"), k=0.1), 0.1)
     origin = {"x": jnp.zeros(3), "y": jnp.zeros(3)}
     variance = [0.00251535374903826, 0.002582016341801, 0.00227286712032056]
     fc = [0.671322255105562, 0.472814399420333, 0.334738538986191]

@@ -12,7 +12,8 @@ from brainloom.linear.jacobian import (
     stability_margin,
 )
 from brainloom.models import HopfStep, LinearStep
-from brainloom.network import Network, lower
+from brainloom.models.lowering import lower
+from brainloom.network import Network
 
 N = 4
 RNG = np.random.default_rng(0)
@@ -23,7 +24,7 @@ ORIGIN = {"x": jnp.zeros(N), "y": jnp.zeros(N)}
 
 def hopf(coupling="diffusive"):
     node = HopfStep(N, a=A, w=W, beta=0.7)
-    return lower(Network(node, WEIGHTS, coupled_var=("x", "y"), coupling=coupling, gain=0.8), 0.1)
+    return lower(Network(node, WEIGHTS, coupled_var=("x", "y"), coupling=coupling, k=0.8), 0.1)
 
 
 @pytest.mark.parametrize("coupling", ["diffusive", "additive"])

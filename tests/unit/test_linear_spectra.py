@@ -10,7 +10,8 @@ from brainloom.fit.problem import MIN_NODES, REPORT_NODES, band_nodes
 from brainloom.linear.jacobian import network_jacobian
 from brainloom.linear.spectra import cross_spectrum, lagged_band_covariance, real_part_spectrum
 from brainloom.models import HopfStep
-from brainloom.network import Network, lower
+from brainloom.models.lowering import lower
+from brainloom.network import Network
 
 N = 4
 RNG = np.random.default_rng(0)

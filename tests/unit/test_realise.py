@@ -15,7 +15,6 @@ from brainloom.fit.predict import constrained, jacobian_and_noise
 from brainloom.fit.realise import fastest_rate, fitted_network, simulate_subject, stationary_start
 from brainloom.fit.subject import subject_problem, subject_setup
 from brainloom.linear.jacobian import network_jacobian
-from brainloom.network import structure_of
 
 MODELS = ["LinearStep", "HopfStep"]
 SMALL, MAIN = 0.001, 0.1
@@ -25,8 +24,8 @@ def linearised(model, level=MAIN):
     """Real Jacobian and noise covariance of the simulated network at the origin."""
     _, wiring, _ = subject_inputs(model)
     network = fitted_network(wiring, subject_fit(model), level / MAIN)
-    structure, params = structure_of(network, "stochastic_heun"), network.parameter_values()
-    names = structure.model.state_names()
+    structure, params = network.structure("stochastic_heun", 1.0), network.parameter_values()
+    names = network.node.state_names()
     jacobian = network_jacobian(structure, params, {name: jnp.zeros(N) for name in names})
     amplitude = np.concatenate([params[f"noise_{name}"] for name in names])
     return np.asarray(jacobian), np.diag(amplitude**2)

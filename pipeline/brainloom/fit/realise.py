@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +16,12 @@ from brainloom.analysis.fc import average_correlations
 from brainloom.analysis.features import features
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
+from brainloom.linear.jacobian import network_jacobian
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.models import get_model
 from brainloom.network import Network
-from brainloom.simulate import Simulator, stable_step
+from brainloom.simulate import Simulator
+from brainloom.stiffness import stable_step
 
 CHECK_FEATURES = ("fc", "lag1", "fcd", "psd", "variance", "metastability")
 
@@ -53,7 +56,7 @@ def fitted_network(connectome: xr.Dataset, fit: xr.Dataset, noise_factor: float 
     parameters |= {f"noise_{name}": noise for name in names}
     if "w" in [p.name for p in model.PARAMETERS]:
         parameters["w"] = 2.0 * np.pi * fit["frequency_hz"].values
-    node = model(len(base), **parameters)
+    node = model(len(base), time_unit="s", **parameters)
     return Network(node, weights, coupling="diffusive", coupled_var=names)
 
 
@@ -72,13 +75,10 @@ def stationary_start(network: Network, batch_size: int, key: jax.Array) -> dict[
     -------
     dict of (batch, region) arrays
     """
-    from brainloom.linear.jacobian import network_jacobian
-    from brainloom.network import structure_of
-
-    structure = structure_of(network, "stochastic_heun")
+    structure = network.structure("stochastic_heun", 1.0)
     params = network.parameter_values()
-    names = structure.model.state_names()
-    n = network.weights.shape[0]
+    names = network.node.state_names()
+    n = network.n_regions
     origin = {name: jnp.zeros(n) for name in names}
     jacobian = network_jacobian(structure, params, origin)
     amplitude = jnp.concatenate([jnp.broadcast_to(params[f"noise_{name}"], n) for name in names])
@@ -137,17 +137,21 @@ def simulate_subject(
         start = stationary_start(
             network, settings["seeds"], named_key(config["seed"], "start", subject, f"{level:g}")
         )
-        run = Simulator(network, dt).run(
-            n_frames * tr,
-            key=key,
-            sample_every=tr,
-            transient=settings["transient"],
-            batch_size=settings["seeds"],
-            observe="bold",
-            initial=start,
-        )
+        transient = math.ceil(settings["transient"] / tr - 1e-9) * tr  # whole frames, so that dt divides it
+        with warnings.catch_warnings():  # realisations that diverge are counted in the dataset
+            warnings.simplefilter("ignore")
+            run = Simulator(network, dt, method="stochastic_heun").run(
+                n_frames * tr + transient,
+                key=key,
+                sample_every=tr,
+                transient=transient,
+                batch_size=settings["seeds"],
+                monitors=["bold"],
+                initial=start,
+                check=False,
+            )
         with np.errstate(over="ignore"):  # what single precision cannot hold has diverged too
-            bold = np.asarray(run["bold"]).astype(np.float32)
+            bold = np.asarray(jnp.swapaxes(run["bold"], 0, 1)).astype(np.float32)
         bad = np.atleast_1d(~np.isfinite(bold).all(axis=(1, 2)))
         if bad.all():
             raise DataError(

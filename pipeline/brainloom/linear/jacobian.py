@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from brainloom import engine
+from brainloom.engine import Structure
 from brainloom.models.base import Arrays, NeuralMass
-from brainloom.network import Structure, field
 
 
 def fixed_point(
@@ -18,7 +21,10 @@ def fixed_point(
     Parameters
     ----------
     structure : Structure
-    params, guess : dict of arrays (region,)
+    params : dict of arrays
+        Constrained parameters, ``parameter_values()`` of a network or ``constrain(params)`` of a lowered model.
+        Delayed couplings count as if they had no delay.
+    guess : dict of arrays (region,)
     n_iterations : int
 
     Returns
@@ -27,13 +33,9 @@ def fixed_point(
     residual : scalar
         Largest |derivative| there; not small if no fixed point was found.
     """
-    names = structure.model.state_names()
+    names = structure.model.state_names()  # type: ignore[attr-defined]
     n_regions = guess[names[0]].shape[0]
-
-    def rhs(flat: jax.Array) -> jax.Array:
-        state = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
-        out = field(structure, params, state, {}, 0.0)
-        return jnp.concatenate([out[name] for name in names])
+    rhs = _flat_field(structure, params, n_regions)
 
     def newton(_: int, flat: jax.Array) -> jax.Array:
         return flat - jnp.linalg.solve(jax.jacfwd(rhs)(flat), rhs(flat))
@@ -51,15 +53,22 @@ def network_jacobian(structure: Structure, params: Arrays, state: Arrays) -> jax
     -------
     (state * region, state * region) array, 1/time; blocks in the model's state order.
     """
-    names = structure.model.state_names()
-    n_regions = state[names[0]].shape[0]
+    names = structure.model.state_names()  # type: ignore[attr-defined]
+    flat = jnp.concatenate([state[name] for name in names])
+    return jax.jacfwd(_flat_field(structure, params, state[names[0]].shape[0]))(flat)
+
+
+def _flat_field(structure: Structure, params: Arrays, n_regions: int) -> Callable[[jax.Array], jax.Array]:
+    """The coupled derivative as a function of one long vector, state after state."""
+    names = structure.model.state_names()  # type: ignore[attr-defined]
+    p = engine.prepare(structure, params, 1.0)
 
     def rhs(flat: jax.Array) -> jax.Array:
         values = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
-        out = field(structure, params, values, {}, 0.0)
-        return jnp.concatenate([out[name] for name in names])
+        out = engine.field(structure, p, values, {}, 0.0)
+        return jnp.concatenate([jnp.broadcast_to(out[name], (n_regions,)) for name in names])
 
-    return jax.jacfwd(rhs)(jnp.concatenate([state[name] for name in names]))
+    return rhs
 
 
 def local_jacobian(model: type[NeuralMass], params: Arrays, state: Arrays) -> jax.Array:

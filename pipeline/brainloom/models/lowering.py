@@ -149,7 +149,7 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
     -------
     Lowered
         States are dicts of arrays (..., region); leading axes are batches. `inputs` maps port names to arrays
-        that are held over a step; for `advance` they have a leading time axis. Noise of shape (channel, ...,
+        that are held over a step; for `advance` they have a leading time axis, or are numbers. Noise of shape (channel, ...,
         region), one channel a noisy state, is scaled inside.
 
     Notes
@@ -193,8 +193,12 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
         return found
 
     def advance(params: Arrays, state: Arrays, inputs: Arrays, noise: Any, t: Any = 0.0) -> tuple[Arrays, Arrays]:
-        n_steps = jax.tree.leaves((noise, inputs))[0].shape[0]
-        return _advance(params, state, rollout.Drive({}, inputs), noise, t, n_steps)
+        held = {name: value for name, value in inputs.items() if jnp.ndim(value) == 0}
+        series = {name: value for name, value in inputs.items() if name not in held}
+        rows = jax.tree.leaves((noise, series))
+        if not rows:
+            raise ValueError("advance takes its number of steps from noise or inputs; give noise of (steps, 0, region)")
+        return _advance(params, state, rollout.Drive(held, series), noise, t, rows[0].shape[0])
 
     def step(params: Arrays, state: Arrays, inputs: Arrays, noise: Any = None, t: Any = 0.0) -> tuple[Arrays, Arrays]:
         one = None if noise is None else noise[None]
