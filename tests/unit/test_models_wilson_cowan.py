@@ -27,6 +27,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from brainloom.core.units import UnitError
+from brainloom.models.lowering import lower
 
 
 def sigmoid(x, a, theta):
@@ -308,6 +309,27 @@ def test_delayed_activities_enter_where_their_names_say():
     for delay, (source, name) in model.SELF_DELAYS.items():
         assert delay.removeprefix("delay_") == name.removeprefix(source + "_")
         assert source == {"e": "E", "i": "I"}[delay[-1]]  # w_ei is onto E from I
+
+
+def test_delayed_run_reads_its_own_past():
+    preset = WilsonCowanStep.PRESETS["oscillation"]
+    dt, n_steps = 0.25, 400
+    low = lower(WilsonCowanDelayedStep(1, **preset, delay_ei=1.0), dt, "euler")
+    _, out = low.advance(low.params, low.init(low.params), {}, np.zeros((n_steps, 0, 1)))
+
+    params = {p.name: p.default for p in WilsonCowanDelayedStep.PARAMETERS} | preset
+    path = {"E": [0.1], "I": [0.05]}
+    for k in range(n_steps):
+        # Whole steps of delay; before the start the start.
+        late = {lag: {name: x[max(k - lag, 0)] for name, x in path.items()} for lag in (4, 6, 8)}
+        onto_e = params["w_ee"] * late[8]["E"] - params["w_ei"] * late[4]["I"] + params["P"]
+        onto_i = params["w_ie"] * late[8]["E"] - params["w_ii"] * late[6]["I"]
+        now = {name: x[-1] for name, x in path.items()}
+        for name, slope in populations(params, now, onto_e, onto_i).items():
+            path[name].append(now[name] + dt * slope)
+    for name, x in path.items():
+        np.testing.assert_allclose(out[name][:, 0], x[1:], rtol=1e-10, err_msg=name)
+    assert np.ptp(x[200:]) > 0.05  # it oscillates, so a wrong delay would show
 
 
 def test_observables_and_units():
