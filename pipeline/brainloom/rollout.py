@@ -104,11 +104,15 @@ def run_page(
 class _Steps:
     """The loops of one page; only ever used while a program is traced."""
 
-    def __init__(self, structure: Structure, p: Arrays, held: Arrays, function: Any, first: Any, dt: Any, watch: Watch):
+    def __init__(
+        self, structure: Structure, p: Arrays, held: Arrays, function: Any, first: Any, dt: Any, watch: Watch
+    ):
         self.structure, self.p, self.held, self.function = structure, p, held, function
         self.first, self.dt, self.watch = first, dt, watch
 
-    def one(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads_at: Any = None) -> tuple[Arrays, Any]:
+    def one(
+        self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads_at: Any = None
+    ) -> tuple[Arrays, Any]:
         """One step, observers included."""
         state, memory = carry
         t = (self.first + row["index"]) * self.dt
@@ -123,7 +127,7 @@ class _Steps:
         return state, memory
 
     def look(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads: Any = None) -> tuple[tuple, Any]:
-        """A sample of the present state; `row` is the step that has just been made."""
+        """A sample of the present state; `row` is the step just made, `reads` gives what arrives delayed."""
         state, memory = carry
         found = {}
         if self.watch.emit is not None:
@@ -132,7 +136,8 @@ class _Steps:
                 t = (self.first + row["index"] + 1) * self.dt
                 moving = {} if self.function is None else self.function(t)
                 inputs = self.held | row["series"] | moving
-                return engine.port_values(self.structure, self.p, state, inputs, reads)
+                arrived = None if reads is None else reads()
+                return engine.port_values(self.structure, self.p, state, inputs, arrived)
 
             found = self.watch.emit(state, ports)  # type: ignore[arg-type]
         if self.watch.sample is not None:
@@ -193,7 +198,10 @@ class _Steps:
                 else:
                     carry, _ = jax.lax.scan(lambda c, r: run(c, r, block), carry, _grouped(some, block))
                 present, memory, buffers = carry
-                (present, memory), found = self.look((present, memory), _last(some))
+                newest = length + some["index"][-1]
+                (present, memory), found = self.look(
+                    (present, memory), _last(some), lambda: reads_now(self.structure, self.p, buffers, newest)
+                )
                 return (present, memory, buffers), found
 
             start, found = jax.lax.scan(sample, start, _grouped(rows, every))
@@ -205,7 +213,7 @@ class _Steps:
         """`size` steps from one read of the history."""
         present, memory, buffers = carry
         newest = self.structure.length - 1 + some["index"][0]
-        reads = {term.name: self._reads(term, buffers[term.source], newest, size) for term in self._delayed()}
+        reads = _reads(self.structure, self.p, buffers, newest, size)
         names = self.structure.histories
 
         def step(carry: tuple, row: Any) -> tuple[tuple, Any]:
@@ -222,7 +230,7 @@ class _Steps:
             kept = {name: engine.observe(self.structure, self.p, state, name) for name in names}
             found = None
             if emit:
-                (state, memory), found = self.look((state, memory), row, then)
+                (state, memory), found = self.look((state, memory), row, lambda: then)
             return (state, memory), (kept, found)
 
         now = jax.tree.map(lambda x: x[:-1], reads)
@@ -230,34 +238,59 @@ class _Steps:
         (present, memory), (kept, found) = jax.lax.scan(step, (present, memory), (some, (now, then)))
         for name in names:
             new = jnp.moveaxis(kept[name], -1, 0)  # (step, ..., region) -> (region, step, ...)
-            buffers = buffers | {name: jax.lax.dynamic_update_slice_in_dim(buffers[name], new, newest + 1, axis=1)}
+            buffers = buffers | {
+                name: jax.lax.dynamic_update_slice_in_dim(buffers[name], new, newest + 1, axis=1)
+            }
         return (present, memory, buffers), found
 
-    def _delayed(self) -> tuple[engine.Term, ...]:
-        return tuple(term for term in self.structure.terms if term.delay)
 
-    def _reads(self, term: engine.Term, buffer: jax.Array, newest: Any, size: int) -> tuple:
-        """Sums over delayed sources for `size` steps and the end of the last: (size + 1, ..., region) each."""
-        p = self.p
-        sources, fraction, weights = (p[f"{term.name}.{part}"] for part in ("sources", "fraction", "listed"))
-        first = p[f"{term.name}.first"] + newest
-        if self.structure.block == 1:
-            # shorter than a step: what is not there yet is taken from the newest sample
-            windows = delays.windows_up_to(buffer, sources, first, size + 2, newest)
-        else:
-            windows = delays.windows(buffer, sources, first, size + 2)
-        kind = coupling.KINDS.get(term.kind)
-        if kind is None or kind.pre is None:
-            return (delays.interpolated_sum(windows, fraction, weights),)
-        own = engine.parameters_of(p, term)
-        pairs = engine.listed_parameters(own, kind, sources, windows.ndim)
-        values = delays.interpolated(windows, fraction)
-        flat = (*values.shape[:2], -1)
-        found = []
-        for channel in kind.pre(own | pairs, values):
-            total = jnp.einsum("nd,nds->ns", weights, channel.reshape(flat))
-            found.append(jnp.moveaxis(total.reshape(total.shape[0], *channel.shape[2:]), 0, -1))
-        return tuple(found)
+def reads_now(structure: Structure, p: Arrays, buffers: Arrays, newest: Any = None) -> dict[str, tuple]:
+    """
+    Sums over delayed sources at the newest sample, for `engine.port_values`.
+
+    Parameters
+    ----------
+    structure : Structure
+    p : dict of arrays
+        From `engine.prepare`.
+    buffers : dict of (region, sample, ...) arrays
+        Stored samples of each source, by its name or as entries of a state.
+    newest : int, optional
+        Index of the newest sample; the last one if not given.
+    """
+    stored = {name: buffers.get(name, buffers.get(HISTORY + name)) for name in structure.histories}
+    newest = structure.length - 1 if newest is None else newest
+    return jax.tree.map(lambda x: x[0], _reads(structure, p, stored, newest, 0))
+
+
+def _reads(structure: Structure, p: Arrays, buffers: Arrays, newest: Any, size: int) -> dict[str, tuple]:
+    """Sums over delayed sources for `size` steps and the end of the last: (size + 1, ..., region) each."""
+    terms = (term for term in structure.terms if term.delay)
+    return {term.name: _term_reads(structure, p, term, buffers[term.source], newest, size) for term in terms}
+
+
+def _term_reads(
+    structure: Structure, p: Arrays, term: engine.Term, buffer: jax.Array, newest: Any, size: int
+) -> tuple:
+    sources, fraction, weights = (p[f"{term.name}.{part}"] for part in ("sources", "fraction", "listed"))
+    first = p[f"{term.name}.first"] + newest
+    if structure.block == 1:
+        # shorter than a step: what is not there yet is taken from the newest sample
+        windows = delays.windows_up_to(buffer, sources, first, size + 2, newest)
+    else:
+        windows = delays.windows(buffer, sources, first, size + 2)
+    kind = coupling.KINDS.get(term.kind)
+    if kind is None or kind.pre is None:
+        return (delays.interpolated_sum(windows, fraction, weights),)
+    own = engine.parameters_of(p, term)
+    pairs = engine.listed_parameters(own, kind, sources, windows.ndim)
+    values = delays.interpolated(windows, fraction)
+    flat = (*values.shape[:2], -1)
+    found = []
+    for channel in kind.pre(own | pairs, values):
+        total = jnp.einsum("nd,nds->ns", weights, channel.reshape(flat))
+        found.append(jnp.moveaxis(total.reshape(total.shape[0], *channel.shape[2:]), 0, -1))
+    return tuple(found)
 
 
 def _block_size(span: int, most: int) -> int:

@@ -151,7 +151,8 @@ def sample_page(
     def ports() -> Arrays:
         row = jax.tree.map(lambda x: x[-1], series)
         moving = {} if plan.function is None else plan.function((first + plan.every) * dt)
-        return engine.port_values(plan.structure, p, state, held | row | moving)
+        arrived = rollout.reads_now(plan.structure, p, state)
+        return engine.port_values(plan.structure, p, state, held | row | moving, arrived)
 
     if look.emit is not None:
         found = look.emit(state, ports)  # type: ignore[arg-type]
