@@ -242,9 +242,10 @@ def _design(beta: float, n_poles: int, lowest: jax.Array) -> tuple[jax.Array, ja
     poles.append(near if beta > 0.0 else far)
     zeros.append(far if beta > 0.0 else near)
     pole, zero = jnp.concatenate(poles), jnp.concatenate(zeros)
-    # equal numbers: poles and zeros at 0 change nothing but a delay
+    # equal numbers: a pole or zero at 0 changes nothing but a delay
     pad = max(pole.size, zero.size)
-    return (jnp.pad(x, (0, pad - x.size), constant_values=1.0) for x in (pole, zero))  # type: ignore[return-value]
+    pole, zero = (jnp.pad(x, (0, pad - x.size), constant_values=1.0) for x in (pole, zero))
+    return pole, zero
 
 
 def _from_one(corner: jax.Array) -> jax.Array:
