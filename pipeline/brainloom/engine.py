@@ -72,7 +72,7 @@ class Structure:
         Steps per read of the history and its samples; 0 without delays.
     """
 
-    model: type
+    model: Any
     method: str
     white: tuple[str, ...]
     processes: tuple[tuple[str, tuple], ...]
@@ -139,7 +139,9 @@ def prepare(structure: Structure, values: Arrays, dt: Any) -> Arrays:
         if term.delay:
             whole, fraction = delays.split(values[term.delay], dt)
             p[f"{term.name}.fraction"] = jnp.take_along_axis(fraction, sources, axis=1) * real
-            p[f"{term.name}.first"] = -jnp.take_along_axis(whole, sources, axis=1) * real.astype(jnp.int32) - 1
+            p[f"{term.name}.first"] = (
+                -jnp.take_along_axis(whole, sources, axis=1) * real.astype(jnp.int32) - 1
+            )
     return p
 
 
@@ -156,17 +158,18 @@ def start_history(structure: Structure, p: Arrays, state: Arrays) -> Arrays:
 
 def start_noise(structure: Structure, p: Arrays, shape: tuple[int, ...], key: jax.Array | None) -> Arrays:
     """States of the noise signals, drawn from their stationary laws (their means without a key)."""
-    found = {}
+    found: Arrays = {}
     for index, (slot, process) in enumerate(structure.processes):
         if process[0].WHITE:
             continue
-        draws = (process[0].n_start(process), *shape)
+        draws = (*shape, process[0].n_start(process))  # batch first: a realisation does not depend on their number
         dtype = jnp.result_type(float)
         normal = (
             jnp.zeros(draws, dtype)
             if key is None
             else jax.random.normal(jax.random.fold_in(key, 7919 + index), draws, dtype)
         )
+        normal = jnp.moveaxis(normal, -1, 0)
         state = process[0].start(process, _process_parameters(p, slot), normal)
         found |= {f"noise_{slot}.{k}": jnp.broadcast_to(v, shape) for k, v in state.items()}
     return found
@@ -175,7 +178,9 @@ def start_noise(structure: Structure, p: Arrays, shape: tuple[int, ...], key: ja
 # --- field -------------------------------------------------------------------------------------------------
 
 
-def observe(structure: Structure, p: Arrays, state: Arrays, name: str, inputs: Arrays | None = None) -> jax.Array:
+def observe(
+    structure: Structure, p: Arrays, state: Arrays, name: str, inputs: Arrays | None = None
+) -> jax.Array:
     """One observable of the model at a state; `inputs` are needed by the driven ones."""
     found = structure.model.observables()[name]
     return found.function(p, state, inputs or {}) if found.driven else found.function(p, state)
@@ -221,7 +226,9 @@ def port_values(
     return ports
 
 
-def field(structure: Structure, p: Arrays, state: Arrays, inputs: Arrays, t: Any, reads: Any = None) -> Arrays:
+def field(
+    structure: Structure, p: Arrays, state: Arrays, inputs: Arrays, t: Any, reads: Any = None
+) -> Arrays:
     """Derivative of the coupled system, noise signals included; see `port_values`."""
     ports = port_values(structure, p, state, inputs, reads)
     slope = structure.model.rhs(p, state, ports, t)
@@ -379,7 +386,7 @@ def _kicks(structure: Structure, p: Arrays, noise: jax.Array, dt: Any) -> Any:
 
 
 def _next_signals(structure: Structure, p: Arrays, extra: Arrays, noise: jax.Array | None, dt: Any) -> Arrays:
-    found = {}
+    found: Arrays = {}
     for k, (slot, process) in enumerate(structure.processes):
         if process[0].WHITE:
             continue

@@ -149,8 +149,8 @@ def diagonal_jacobian(f: Callable[[Arrays], Arrays], state: Arrays) -> tuple[Arr
     -------
     two dicts of arrays, the shapes of the state
     """
-    slope = {}
-    rate = {}
+    slope: Arrays = {}
+    rate: Arrays = {}
     for name, value in state.items():
 
         def own(x: jax.Array, name: str = name) -> Arrays:

@@ -146,7 +146,10 @@ def run_module(
 
     index = jnp.arange(used, dtype=jnp.int32)
     rows = None if rows is None else rows[:used]
-    before, after = (jax.tree.map(lambda x, s=s: x[s], (index, rows)) for s in (slice(0, n_transient), slice(n_transient, None)))
+    before, after = (
+        jax.tree.map(lambda x, s=s: x[s], (index, rows))
+        for s in (slice(0, n_transient), slice(n_transient, None))
+    )
     after = jax.tree.map(lambda x: x.reshape(n_samples, every, *x.shape[1:]), after)
     keep = jax.checkpoint if remat and every > 1 else (lambda f: f)
 

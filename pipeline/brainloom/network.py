@@ -14,16 +14,18 @@ import numpy as np
 
 from brainloom import coupling as couplings_of
 from brainloom import delays
-from brainloom.core.errors import BrainloomError
-from brainloom.core.units import UnitError, number, parse, plain
+from brainloom.conduction import (
+    checked_weights,
+    connection_mask,
+    given_value,
+    plain_value,
+    planned_delays,
+)
+from brainloom.core.units import UnitError, parse, plain
 from brainloom.coupling import Coupling
 from brainloom.engine import Arrays, Structure, Term
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import fresh_memory, node_structure, node_values, stateful_step
-
-
-class DelayError(BrainloomError, ValueError):
-    """Delays cannot be planned; the sentence says what is missing."""
 
 
 class Network(brainstate.nn.Module):
@@ -109,9 +111,11 @@ class Network(brainstate.nn.Module):
         if couplings is None:
             couplings = _simple_couplings(node, coupling, coupled_var, port, k, shape)
         elif shape:
-            raise TypeError(f"unknown keyword {', '.join(shape)}; shape parameters go into the Coupling objects")
+            raise TypeError(
+                f"unknown keyword {', '.join(shape)}; shape parameters go into the Coupling objects"
+            )
         self.weights = None if conn is None else self._weights(conn, "conn")
-        self._lags = {"": _lags(node, distance, speed, delay, self.n_regions)}
+        self._lags = {"": planned_delays(node, distance, speed, delay, self.n_regions)}
         self.distance, self.speed = distance, speed
         self.couplings = tuple(couplings)
         self._names = _names(self.couplings)
@@ -127,9 +131,11 @@ class Network(brainstate.nn.Module):
             if one.conn is not None:
                 self._own_weights[name] = self._weights(one.conn, f"conn of coupling {name}")
             elif self.weights is None:
-                raise ValueError(f"coupling {name} has no weights; give conn to the Network or to the Coupling")
+                raise ValueError(
+                    f"coupling {name} has no weights; give conn to the Network or to the Coupling"
+                )
             if one.distance is not None or one.speed is not None or one.delay is not None:
-                self._lags[name] = _lags(node, one.distance, one.speed, one.delay, self.n_regions)
+                self._lags[name] = planned_delays(node, one.distance, one.speed, one.delay, self.n_regions)
 
     def _weights(self, conn: Any, name: str) -> Any:
         if isinstance(conn, brainstate.nn.Param):
@@ -145,7 +151,7 @@ class Network(brainstate.nn.Module):
         """All parameters of nodes, noise and couplings: constrained values as a flat dict of plain arrays."""
         found = node_values(self.node)
         if self.weights is not None:
-            found["weights"] = _value(self.weights)
+            found["weights"] = plain_value(self.weights)
         lagged = {name: self._delays(name) for name, lag in self._lags.items() if lag is not None}
         for name, one in zip(self._names, self.couplings, strict=True):
             kind = couplings_of.KINDS[one.kind]
@@ -153,10 +159,14 @@ class Network(brainstate.nn.Module):
             if one.kind == "kuramoto" and self.divide_by_n:
                 given["scale"] = 1.0 / self.n_regions
             for part, default in kind.parameters.items():
-                value = self._gain(_param(one.k), one) if part == "k" else _value(given.get(part, default))
+                value = (
+                    self._gain(given_value(one.k), one)
+                    if part == "k"
+                    else plain_value(given.get(part, default))
+                )
                 found[f"{name}.{part}"] = value
             if name in self._own_weights:
-                found[f"{name}.weights"] = _value(self._own_weights[name])
+                found[f"{name}.weights"] = plain_value(self._own_weights[name])
             if name in lagged:
                 found[f"{name}.delay"] = lagged[name]
             if self._listed(name):
@@ -170,7 +180,11 @@ class Network(brainstate.nn.Module):
         found = dict(values)
         for name, lag in self._lags.items():
             prefix = f"{name}." if name else ""
-            given = {part: values[f"{prefix}{part}"] for part in ("speed", "distance") if f"{prefix}{part}" in values}
+            given = {
+                part: values[f"{prefix}{part}"]
+                for part in ("speed", "distance")
+                if f"{prefix}{part}" in values
+            }
             if lag is not None and given:
                 found[f"{prefix}delay"] = self._delays(name, **given)
         return found
@@ -183,7 +197,7 @@ class Network(brainstate.nn.Module):
         for prefix, one in zip(self._names, self.couplings, strict=True):
             if name == f"{prefix}.k":
                 return self._gain(value, one)
-        return _value(value) if "." in name or name == "weights" else self.node.read_value(name, value)
+        return plain_value(value) if "." in name or name == "weights" else self.node.read_value(name, value)
 
     def structure(self, method: str, dt: float) -> Structure:
         """
@@ -263,7 +277,7 @@ class Network(brainstate.nn.Module):
             return None
         low, high = given["bounds"]
         weights = self._own_weights.get(name, self.weights)
-        used = _concrete_mask(weights)
+        used = connection_mask(weights)
         if used is not None and used.any() and np.ndim(low) == 2:
             low, high = low[used], high[used]
         return float(np.min(low)), float(np.max(high))
@@ -271,10 +285,12 @@ class Network(brainstate.nn.Module):
     def _delays(self, name: str, distance: Any = None, speed: Any = None) -> jax.Array:
         lag = self._lags[name]
         if lag["delay"] is not None:
-            return _value(lag["delay"])
+            return plain_value(lag["delay"])
         given = self._lag_parameters(name)
-        distance = self.read_value("distance", _param(given["distance"])) if distance is None else distance
-        speed = self.read_value("speed", _param(given["speed"])) if speed is None else speed
+        distance = (
+            self.read_value("distance", given_value(given["distance"])) if distance is None else distance
+        )
+        speed = self.read_value("speed", given_value(given["speed"])) if speed is None else speed
         found = distance / speed * (1.0 if self.node.time_unit == "ms" else 1e-3)
         return jnp.broadcast_to(found, (self.n_regions, self.n_regions))
 
@@ -287,7 +303,7 @@ class Network(brainstate.nn.Module):
 
     def _lists(self, name: str) -> Arrays:
         weights = self._own_weights.get(name, self.weights)
-        mask = _concrete_mask(weights)
+        mask = connection_mask(weights)
         n = self.n_regions
         mask = ~np.eye(n, dtype=bool) if mask is None else mask
         sources = delays.neighbours(mask)
@@ -357,9 +373,13 @@ def check_coupling(node: NeuralMass, one: Coupling) -> None:
     if one.source not in known:
         raise ValueError(f"{model} has no observable {one.source!r}; it has {', '.join(known)}")
     if known[one.source].driven:
-        raise ValueError(f"{one.source!r} of {model} depends on its inputs and cannot be sent to other regions")
+        raise ValueError(
+            f"{one.source!r} of {model} depends on its inputs and cannot be sent to other regions"
+        )
     if one.port is None and not node.DEFAULT_PORT:
-        raise ValueError(f"{model} has no default port for a coupling; name one of {', '.join(node.port_names())}")
+        raise ValueError(
+            f"{model} has no default port for a coupling; name one of {', '.join(node.port_names())}"
+        )
     if port_of(node, one) not in node.port_names():
         raise ValueError(f"{model} has no port {one.port!r}; it has {', '.join(node.port_names())}")
     unknown = set(one.shape) - set(kind.parameters)
@@ -375,7 +395,7 @@ def _check_units(node: NeuralMass, one: Coupling) -> None:
     """A plain gain takes the unit that closes the equation; a quantity must close it."""
     if one.kind not in ("additive", "scaling", "diffusive", "laplacian", "laplacian_rw", "laplacian_sym"):
         return
-    gain = _param(one.k)
+    gain = given_value(one.k)
     sent = parse(node.observables()[one.source].unit, node.time_unit)
     need = parse(next(p.unit for p in node.PORTS if p.name == port_of(node, one)), node.time_unit)
     have = gain.unit * sent if isinstance(gain, u.Quantity) else sent
@@ -387,86 +407,3 @@ def _check_units(node: NeuralMass, one: Coupling) -> None:
             f"{one.source} of {type(node).__name__} is sent in {have}, but its port {port_of(node, one)} takes "
             f"{need}; give the gain k as a quantity that converts one to the other"
         )
-
-
-def checked_weights(conn: Any, n: int, name: str, *, keep_diagonal: bool = False) -> Any:
-    """Weights with the diagonal 0; kept as a numpy array where they are known, to find the connections."""
-    known = not isinstance(conn, jax.core.Tracer)
-    weights: Any = np.asarray(conn, dtype=float) if known else conn
-    if weights.ndim == 1 and weights.size == n * n:
-        weights = weights.reshape(n, n)
-    if weights.shape != (n, n):
-        raise ValueError(f"{name} has shape {weights.shape}; {n} regions need {(n, n)}")
-    return weights if keep_diagonal else weights * (1.0 - np.eye(n, dtype=weights.dtype))
-
-
-def _lags(node: NeuralMass, distance: Any, speed: Any, delay: Any, n: int) -> Any:
-    """Delays as given, with the bounds that plan the history; None without delays."""
-    if delay is not None:
-        if distance is not None or speed is not None:
-            raise ValueError("delay is given together with distance or speed; give one of them")
-        concrete = np.broadcast_to(_known(delay, "time", "delay", node.time_unit), (n, n))
-        if (concrete < 0).any() or not np.isfinite(concrete).all():
-            raise ValueError("delay has negative or missing values; delays must be at least 0")
-        return {"delay": concrete, "bounds": (concrete, concrete)} if concrete.any() else None
-    if distance is None or speed is None:
-        return None
-    far = _bounds(distance, "mm", "distance", n)
-    fast = _bounds(speed, "mm/ms", "speed", n)
-    if (fast[0] <= 0).any():
-        raise ValueError(f"speed is {np.min(fast[0]):g}; it must be positive")
-    if (far[0] < 0).any() or not np.isfinite(far[0]).all():
-        raise ValueError("distance has negative or missing values; lengths must be at least 0")
-    scale = 1.0 if node.time_unit == "ms" else 1e-3
-    bounds = (scale * far[0] / fast[1], scale * far[1] / fast[0])
-    return {"delay": None, "bounds": bounds} if bounds[1].any() else None
-
-
-def _bounds(value: Any, unit: str, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest value that a parameter of the delays can take."""
-    if isinstance(value, brainstate.nn.Param) and value.fit:
-        limits = [getattr(value.t, "lower", None), getattr(value.t, "upper", None)]
-        if limits[1] is None and getattr(value.t, "width", None) is not None:
-            limits[1] = limits[0] + value.t.width
-        if limits[0] is None or limits[1] is None:
-            raise DelayError(
-                f"{name} is trainable without finite bounds; the length of the history follows from them, so give "
-                f"Param(..., t=SigmoidT(low, high))"
-            )
-        found = [number(limit, unit, f"{name} of Network") for limit in limits]
-    else:
-        found = [_known(value, unit, name)] * 2
-    if any(x.ndim and x.shape != (n, n) for x in found):
-        raise ValueError(f"{name} has shape {found[0].shape}; {n} regions need a number or {(n, n)}")
-    off = ~np.eye(n, dtype=bool)
-    low, high = (np.broadcast_to(x, (n, n)) * 1.0 for x in found)
-    # the diagonal carries no connection; it must not decide how long a block is
-    low, high = (np.where(off, x, x[off].min() if n > 1 else x) for x in (low, high))
-    return low, high
-
-
-def _known(value: Any, unit: str, name: str, time_unit: str = "ms") -> np.ndarray:
-    try:
-        return number(_param(value), unit, f"{name} of Network", time_unit)
-    except TypeError as error:
-        if isinstance(error, UnitError):
-            raise
-        raise DelayError(
-            f"{name} is traced, so the length of the history is unknown; make it a Param with finite bounds, "
-            "as Param(value, t=SigmoidT(low, high)), and train that"
-        ) from error
-
-
-def _concrete_mask(weights: Any) -> np.ndarray | None:
-    """Where there are connections, or None if the weights are trained or traced."""
-    if isinstance(weights, (brainstate.nn.Param, jax.core.Tracer)):
-        return None
-    return np.asarray(weights) != 0
-
-
-def _param(value: Any) -> Any:
-    return value.value() if isinstance(value, brainstate.nn.Param) else value
-
-
-def _value(value: Any) -> jax.Array:
-    return jnp.asarray(_param(value), jnp.result_type(float))

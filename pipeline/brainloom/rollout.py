@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from brainloom import coupling, delays, engine
 from brainloom.engine import HISTORY, Arrays, Structure
 
-Emit = Callable[[Arrays, Arrays], Any]
+# emit(state, ports): `ports` is called for what arrives at the model, by what needs it
+Emit = Callable[[Arrays, Callable[[], Arrays]], Any]
 
 
 class Drive(NamedTuple):
@@ -46,7 +47,7 @@ class Watch(NamedTuple):
     every : int
         Steps between samples; 0 takes none.
     emit : callable or None
-        ``emit(state, ports) -> pytree`` at every sample; `ports` is what arrives at the model then.
+        ``emit(state, ports) -> pytree`` at every sample; ``ports()`` is what arrives at the model then.
     each : callable or None
         ``each(memory, state) -> memory`` after every step: streaming observers.
     sample : callable or None
@@ -129,7 +130,7 @@ class _Steps:
     def look(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads: Any = None) -> tuple[tuple, Any]:
         """A sample of the present state; `row` is the step just made, `reads` gives what arrives delayed."""
         state, memory = carry
-        found = {}
+        found: dict[str, Any] = {}
         if self.watch.emit is not None:
 
             def ports() -> Arrays:
@@ -139,7 +140,7 @@ class _Steps:
                 arrived = None if reads is None else reads()
                 return engine.port_values(self.structure, self.p, state, inputs, arrived)
 
-            found = self.watch.emit(state, ports)  # type: ignore[arg-type]
+            found = self.watch.emit(state, ports)
         if self.watch.sample is not None:
             memory, more = self.watch.sample(memory)
             found = found | more
@@ -258,7 +259,7 @@ def reads_now(structure: Structure, p: Arrays, buffers: Arrays, newest: Any = No
     newest : int, optional
         Index of the newest sample; the last one if not given.
     """
-    stored = {name: buffers.get(name, buffers.get(HISTORY + name)) for name in structure.histories}
+    stored = {n: buffers[n] if n in buffers else buffers[HISTORY + n] for n in structure.histories}
     newest = structure.length - 1 if newest is None else newest
     return jax.tree.map(lambda x: x[0], _reads(structure, p, stored, newest, 0))
 

@@ -55,7 +55,7 @@ class Plan:
 def watch(plan: Plan, p: Arrays, dt: Any, *, emit: bool) -> rollout.Watch:
     """Monitors and observers of a plan as functions of the loop."""
     structure = plan.structure
-    observables = structure.model.observables()  # type: ignore[attr-defined]
+    observables = structure.model.observables()
 
     def look(state: Arrays, ports: Callable[[], Arrays]) -> dict[str, Any]:
         found = {}
@@ -85,16 +85,14 @@ def watch(plan: Plan, p: Arrays, dt: Any, *, emit: bool) -> rollout.Watch:
     return rollout.Watch(
         every=plan.every if emit else 0,
         emit=look if emit else None,
-        each=each if plan.observers else None,  # type: ignore[arg-type]
+        each=each if plan.observers else None,
         sample=sample if plan.observers and emit else None,
     )
 
 
 def start_observers(plan: Plan, p: Arrays, state: Arrays) -> tuple:
     """Memories of the streaming observers before the first step."""
-    return tuple(
-        one.start(engine.observe(plan.structure, p, state, one.source)) for one in plan.observers
-    )
+    return tuple(one.start(engine.observe(plan.structure, p, state, one.source)) for one in plan.observers)
 
 
 def page(
@@ -121,11 +119,21 @@ def page(
 
         noise = draw(words) if plan.batch is None else jax.vmap(draw, out_axes=2)(words)
     drive = rollout.Drive(held, series, plan.function)
-    return rollout.run_page(structure, p, carry, noise, drive, first, dt, n_steps, watch(plan, p, dt, emit=emit))
+    return rollout.run_page(
+        structure, p, carry, noise, drive, first, dt, n_steps, watch(plan, p, dt, emit=emit)
+    )
 
 
 def sample_page(
-    plan: Plan, p: Arrays, carry: tuple, words: Any, held: Any, series: Any, first: Any, dt: Any, n_samples: int
+    plan: Plan,
+    p: Arrays,
+    carry: tuple,
+    words: Any,
+    held: Any,
+    series: Any,
+    first: Any,
+    dt: Any,
+    n_samples: int,
 ) -> tuple[tuple, Any]:
     """`n_samples` samples; intervals longer than a page go page by page without storing anything."""
     if plan.every <= PAGE:
@@ -155,7 +163,7 @@ def sample_page(
         return engine.port_values(plan.structure, p, state, held | row | moving, arrived)
 
     if look.emit is not None:
-        found = look.emit(state, ports)  # type: ignore[arg-type]
+        found = look.emit(state, ports)
     if look.sample is not None:
         memory, more = look.sample(memory)
         found = found | more
@@ -232,7 +240,9 @@ def run_fixed(
         start, some = row
         return sample_page(plan, p, carry, words, held, some, start, dt, n)
 
-    before, after = (jax.tree.map(lambda x, s=s: x[s], series) for s in (slice(0, n_transient), slice(n_transient, None)))
+    before, after = (
+        jax.tree.map(lambda x, s=s: x[s], series) for s in (slice(0, n_transient), slice(n_transient, None))
+    )
     carry, _ = _pages(keep, still, carry, before, first, n_transient, PAGE, 1)
     size = group(plan, n_samples)
     return _pages(keep, sampled, carry, after, first + n_transient, n_samples, size, plan.every)

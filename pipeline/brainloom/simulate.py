@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainloom import engine, runs, stiffness
+from brainloom.arguments import Looker, Monitors, interval_steps, monitor_names, port_inputs, whole_steps
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain, quantity
 from brainloom.engine import Arrays
@@ -22,8 +22,6 @@ from brainloom.models.results import as_shown
 from brainloom.network import Network
 from brainloom.noise import counter
 from brainloom.runs import Plan
-
-Monitors = str | Sequence[str] | Callable | Mapping[str, Any] | None
 
 
 class DivergenceError(BrainloomError, FloatingPointError):
@@ -155,12 +153,14 @@ class Simulator:
         n_transient = 0 if transient is None else interval_steps(transient, dt, unit, "transient", least=0)
         n_steps = whole_steps(duration, dt, unit)
         if n_transient >= n_steps:
-            raise ValueError(f"transient ({n_transient} steps) must be shorter than the run ({n_steps} steps)")
+            raise ValueError(
+                f"transient ({n_transient} steps) must be shorter than the run ({n_steps} steps)"
+            )
         structure = self.model.structure(self.method or node.method, dt)
         values = all_values(self.model)
         names = monitor_names(self.model, monitors)
         held, series, function = port_inputs(node, inputs, n_steps)
-        looker = _Looker(self.model) if any(callable(what) for _, what in names) else None
+        looker = Looker(self.model) if any(callable(what) for _, what in names) else None
         plan = Plan(structure, every, names, tuple(observe), noise, batch_size, function, looker)
         traced = _is_traced((values, held, series, initial, key))
         if key is None and (structure.channels or _starts_at_random(node)):
@@ -180,7 +180,15 @@ class Simulator:
             carry = (carry[0], runs.start_observers(plan, p, carry[0]))
         words = _words(key, batch_size)
         n_samples = (n_steps - n_transient) // every
-        call = (values, carry, words, held, series, jnp.asarray(first, jnp.int32), jnp.asarray(dt, jnp.result_type(float)))
+        call = (
+            values,
+            carry,
+            words,
+            held,
+            series,
+            jnp.asarray(first, jnp.int32),
+            jnp.asarray(dt, jnp.result_type(float)),
+        )
         if traced or series:
             carry, found = runs.run_fixed(plan, n_transient, n_samples, remat, *call)
         else:
@@ -221,7 +229,9 @@ class Simulator:
         return result
 
 
-def _forward(plan: Plan, n_transient: int, n_samples: int, call: tuple, progress: bool | None) -> tuple[tuple, Any]:
+def _forward(
+    plan: Plan, n_transient: int, n_samples: int, call: tuple, progress: bool | None
+) -> tuple[tuple, Any]:
     """A run without a gradient: compiled pages, a traced number of them at a time."""
     values, carry, words, held, _, first, dt = call
     steps = n_transient + n_samples * plan.every
@@ -287,136 +297,6 @@ def _bar(steps: int, progress: bool | None) -> Callable[[int, Any], None]:
     return move
 
 
-def interval_steps(interval: Any, dt: float, unit: str, name: str = "sample_every", *, least: int = 1) -> int:
-    """
-    Number of steps of a time interval; integers are numbers of steps already.
-
-    Raises
-    ------
-    ValueError
-        dt does not divide the interval; the message names the nearest dt that does.
-    """
-    if isinstance(interval, (int, np.integer)) and not isinstance(interval, bool):
-        steps = int(interval)
-    else:
-        length = float(number(interval, "time", name, unit))
-        steps = round(length / dt)
-        if abs(steps * dt - length) > 1e-6 * abs(length) + 1e-12:
-            what = "the sampling interval" if name == "sample_every" else name
-            raise ValueError(f"dt {dt:g} does not divide {what} {length:g}; use dt {length / max(steps, 1):g}")
-    if steps < least:
-        raise ValueError(f"{name} is {interval}; it must be at least {least} step{'s' * (least != 1)}")
-    return steps
-
-
-def whole_steps(duration: Any, dt: float, unit: str) -> int:
-    """Number of steps of a run; a rest shorter than dt is dropped with a warning."""
-    ratio = float(number(duration, "time", "duration", unit)) / dt
-    steps = round(ratio)
-    if abs(ratio - steps) > 1e-6 * max(1.0, abs(ratio)):
-        steps = int(np.floor(ratio))
-        warnings.warn(f"duration {duration} is not a multiple of dt; it runs for {steps} steps", stacklevel=3)
-    if steps < 1:
-        raise ValueError(f"duration {duration} is shorter than one step of {dt:g} {unit}")
-    return steps
-
-
-def monitor_names(model: Any, monitors: Monitors) -> tuple[tuple[str, Any], ...]:
-    """
-    Names of the results and what they are: an observable or a function of the model.
-
-    Raises
-    ------
-    ValueError
-        An unknown observable; the message lists the known ones.
-    """
-    known = node_of(model).observables()
-    if monitors is None:
-        given: dict[str, Any] = {"output": "source"}
-    elif callable(monitors):
-        given = {"output": monitors}
-    elif isinstance(monitors, str):
-        given = {monitors: monitors}
-    elif isinstance(monitors, Mapping):
-        given = dict(monitors)
-    else:
-        given = {name: name for name in monitors}
-    found = []
-    for name, what in given.items():
-        if isinstance(what, str):
-            what = what.removeprefix("node.")
-            if what not in known:
-                raise ValueError(f"{type(node_of(model)).__name__} has no observable {what!r}; it has {', '.join(known)}")
-        found.append((name, what))
-    return tuple(found)
-
-
-def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Arrays, Any]:
-    """Inputs as constants, rows a step, and a function of time; units checked."""
-    if inputs is None:
-        return {}, {}, None
-    if callable(inputs):
-        return {}, {}, _TimeInputs(inputs, node)
-    first = node.port_names()[0] if node.PORTS else ""
-    given = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
-    values = node.port_values(**given)
-    held, series = {}, {}
-    for name, value in values.items():
-        if isinstance(inputs, Mapping) and (value.ndim == 0 or value.shape == node.varshape != (n_steps,)):
-            held[name] = value
-        elif value.ndim == 0 or value.shape[0] != n_steps:
-            raise ValueError(f"inputs of {name} have {np.shape(value)[:1] or 'no'} rows but the run has {n_steps} steps")
-        else:
-            series[name] = value[:, None] if value.ndim == 1 else value
-    return held, series, None
-
-
-class _TimeInputs:
-    """Inputs as a function of time; equal for the same function and model class, so programs are shared."""
-
-    def __init__(self, function: Callable, node: NeuralMass) -> None:
-        self.function, self.node = function, node
-        code = getattr(function, "__code__", None)
-        self.both = code is not None and code.co_argcount - bool(getattr(function, "__self__", None)) >= 2
-
-    def __hash__(self) -> int:
-        return hash((self.function, type(self.node)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _TimeInputs) and (self.function, type(self.node), self.node.time_unit) == (
-            other.function,
-            type(other.node),
-            other.node.time_unit,
-        )
-
-    def __call__(self, t: Any) -> Arrays:
-        time = quantity(t, "time", self.node.time_unit)
-        if self.both:
-            dt = brainstate.environ.get("dt", None)
-            step = t if dt is None else t / plain(dt, "time", "dt", self.node.time_unit)
-            found = self.function(jnp.floor(step + 1e-6).astype(jnp.int32), time)
-        else:
-            found = self.function(time)
-        if isinstance(found, Mapping):
-            return self.node.port_values(**found)
-        return self.node.port_values(*(found if isinstance(found, tuple) else (found,)))
-
-
-class _Looker:
-    """The model in a given state, for monitors that are functions of it."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def __call__(self, state: Arrays) -> Any:
-        node = node_of(self.model).with_state(state)
-        if node_of(self.model) is self.model:
-            return node
-        other = copy.copy(self.model)
-        object.__setattr__(other, "node", node)
-        return other
-
-
 def _starts_at_random(node: NeuralMass) -> bool:
     return any(s.draw is not None and getattr(node, f"init_{s.name}") is None for s in node.STATES)
 
@@ -426,10 +306,14 @@ def _given_start(node: NeuralMass, state: Arrays, initial: Any, structure: Any, 
         return state
     unknown = set(initial) - set(node.state_names())
     if unknown:
-        raise ValueError(f"{type(node).__name__} has no state {', '.join(sorted(unknown))}; it has {', '.join(node.state_names())}")
+        raise ValueError(
+            f"{type(node).__name__} has no state {', '.join(sorted(unknown))}; it has {', '.join(node.state_names())}"
+        )
     units = {s.name: s.unit for s in node.STATES}
     given = {
-        name: jnp.broadcast_to(plain(value, units[name], f"initial {name}", node.time_unit), state[name].shape)
+        name: jnp.broadcast_to(
+            plain(value, units[name], f"initial {name}", node.time_unit), state[name].shape
+        )
         for name, value in initial.items()
     }
     state = state | given

@@ -35,7 +35,7 @@ def fastest_rate(structure: Structure, p: Arrays, state: Arrays) -> jax.Array:
     -------
     scalar
     """
-    names = structure.model.state_names()  # type: ignore[attr-defined]
+    names = structure.model.state_names()
     own = {name: state[name] for name in names}
     extra = {k: v for k, v in state.items() if k not in own and not k.startswith(HISTORY)}
 
@@ -100,7 +100,7 @@ def stable_step(dt: float, fastest: float) -> float:
 
 def check(model: Any, structure: Structure, p: Arrays, state: Arrays, dt: float, time_unit: str) -> None:
     """`warn_if_too_long` for a state with or without a batch; nothing while a program is traced."""
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((p, state))) or structure.model.MAP:  # type: ignore[attr-defined]
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((p, state))) or structure.model.MAP:
         return
     region_axis = {name: x for name, x in state.items() if not name.startswith(HISTORY)}
     one = {name: x if x.ndim == 1 else x[0] for name, x in region_axis.items()}

@@ -95,7 +95,7 @@ def fastest_rate(network: Network) -> float:
     params = network.parameter_values()
     local = jnp.abs(params["a" if "a" in params else "gamma"])
     turning = jnp.abs(params["w"]) if "w" in params else 0.0
-    return float(jnp.max(local + turning + 2.0 * jnp.sum(network.weights, axis=1)))
+    return float(jnp.max(local + turning + 2.0 * jnp.sum(params["weights"], axis=1)))
 
 
 def simulate_subject(

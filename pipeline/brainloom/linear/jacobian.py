@@ -33,7 +33,7 @@ def fixed_point(
     residual : scalar
         Largest |derivative| there; not small if no fixed point was found.
     """
-    names = structure.model.state_names()  # type: ignore[attr-defined]
+    names = structure.model.state_names()
     n_regions = guess[names[0]].shape[0]
     rhs = _flat_field(structure, params, n_regions)
 
@@ -53,14 +53,14 @@ def network_jacobian(structure: Structure, params: Arrays, state: Arrays) -> jax
     -------
     (state * region, state * region) array, 1/time; blocks in the model's state order.
     """
-    names = structure.model.state_names()  # type: ignore[attr-defined]
+    names = structure.model.state_names()
     flat = jnp.concatenate([state[name] for name in names])
     return jax.jacfwd(_flat_field(structure, params, state[names[0]].shape[0]))(flat)
 
 
 def _flat_field(structure: Structure, params: Arrays, n_regions: int) -> Callable[[jax.Array], jax.Array]:
     """The coupled derivative as a function of one long vector, state after state."""
-    names = structure.model.state_names()  # type: ignore[attr-defined]
+    names = structure.model.state_names()
     p = engine.prepare(structure, params, 1.0)
 
     def rhs(flat: jax.Array) -> jax.Array:

@@ -127,7 +127,9 @@ class NeuralMass(brainstate.nn.Dynamics):
     @classmethod
     def observables(cls) -> dict[str, Observable]:
         """Every observable by name: states, declared ones, and ``source``, ``bold``, ``eeg``."""
-        found = {s.name: Observable(_reader(s.name), s.unit, s.shown) for s in cls.STATES} | dict(cls.OBSERVABLES)
+        found = {s.name: Observable(_reader(s.name), s.unit, s.shown) for s in cls.STATES} | dict(
+            cls.OBSERVABLES
+        )
         first = cls.STATES[0].name if cls.STATES else ""
         chosen = {"source": cls.SOURCE or first, "bold": cls.BOLD or cls.SOURCE or first}
         chosen["eeg"] = cls.EEG or cls.SOURCE or first
@@ -306,7 +308,7 @@ class NeuralMass(brainstate.nn.Dynamics):
         """Observable of the current state, with its unit; see `observables`."""
         found = self.observables()[name]
         state = {k: getattr(self, k).value for k in self.state_names()}
-        extra = ({},) if found.driven else ()
+        extra: tuple = ({},) if found.driven else ()
         return as_shown(found.function(self.parameter_values(), state, *extra), found, self.time_unit)
 
     def source(self) -> Any:

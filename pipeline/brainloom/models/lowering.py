@@ -188,28 +188,38 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
 
     def outputs(p: Arrays, state: Arrays, ports: Any) -> Arrays:
         found = {}
-        for name, one in structure.model.observables().items():  # type: ignore[attr-defined]
+        for name, one in structure.model.observables().items():
             found[name] = one.function(p, state, ports()) if one.driven else one.function(p, state)
         return found
 
-    def advance(params: Arrays, state: Arrays, inputs: Arrays, noise: Any, t: Any = 0.0) -> tuple[Arrays, Arrays]:
+    def advance(
+        params: Arrays, state: Arrays, inputs: Arrays, noise: Any, t: Any = 0.0
+    ) -> tuple[Arrays, Arrays]:
         held = {name: value for name, value in inputs.items() if jnp.ndim(value) == 0}
         series = {name: value for name, value in inputs.items() if name not in held}
         rows = jax.tree.leaves((noise, series))
         if not rows:
-            raise ValueError("advance takes its number of steps from noise or inputs; give noise of (steps, 0, region)")
+            raise ValueError(
+                "advance takes its number of steps from noise or inputs; give noise of (steps, 0, region)"
+            )
         return _advance(params, state, rollout.Drive(held, series), noise, t, rows[0].shape[0])
 
-    def step(params: Arrays, state: Arrays, inputs: Arrays, noise: Any = None, t: Any = 0.0) -> tuple[Arrays, Arrays]:
+    def step(
+        params: Arrays, state: Arrays, inputs: Arrays, noise: Any = None, t: Any = 0.0
+    ) -> tuple[Arrays, Arrays]:
         one = None if noise is None else noise[None]
         state, found = _advance(params, state, rollout.Drive(dict(inputs), {}), one, t, 1)
         return state, jax.tree.map(lambda x: x[0], found)
 
-    def _advance(params: Arrays, state: Arrays, drive: Any, noise: Any, t: Any, n: int) -> tuple[Arrays, Arrays]:
+    def _advance(
+        params: Arrays, state: Arrays, drive: Any, noise: Any, t: Any, n: int
+    ) -> tuple[Arrays, Arrays]:
         p = prepared(params)
         watch = rollout.Watch(every=1, emit=lambda s, ports: outputs(p, s, ports))
         first = jnp.asarray(t, jnp.result_type(float)) / step_size
-        (state, _), found = rollout.run_page(structure, p, (state, None), noise, drive, first, step_size, n, watch)
+        (state, _), found = rollout.run_page(
+            structure, p, (state, None), noise, drive, first, step_size, n, watch
+        )
         return state, found
 
     def vector_field(params: Arrays, state: Arrays, inputs: Arrays, t: Any = 0.0) -> Arrays:
@@ -236,7 +246,12 @@ def stateful_step(owner: Any, node: NeuralMass, inputs: Arrays) -> Any:
     }  # what a user wrote may have a unit
     shape = own[node.state_names()[0]].shape
     memory = owner._memory
-    if memory is None:
+    if memory is None and (structure.histories or structure.processes):
+        if any(isinstance(x, jax.core.Tracer) for x in own.values()):
+            raise BrainloomError(
+                f"{type(owner).__name__} keeps a history that was not made before this loop was compiled; call "
+                "init_state() while brainstate.environ holds dt"
+            )
         memory = _new_memory(structure, p, own, shape)
         owner._memory = memory
     noise = None
@@ -278,4 +293,13 @@ def _new_memory(structure: Structure, p: Arrays, own: Arrays, shape: tuple[int, 
     return brainstate.ShortTermState(kept) if kept else None
 
 
-__all__ = ["HISTORY", "Lowered", "all_values", "lower", "node_of", "node_structure", "node_values", "stateful_step"]
+__all__ = [
+    "HISTORY",
+    "Lowered",
+    "all_values",
+    "lower",
+    "node_of",
+    "node_structure",
+    "node_values",
+    "stateful_step",
+]

@@ -16,14 +16,13 @@ KINDS = ("gaussian", "weak", "three_point")
 _ROUNDS = 13
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = np.uint32(0x1BD11BDA)
-_SIGN = np.uint32(0x80000000)
 # A sixth of all words is below this.
 _SIXTH = np.uint32(round(2**32 / 6))
 # Value of a packed code: scale * (code - centre).
 _CODES = {"weak": (16, 1 / math.sqrt(8.0)), "three_point": (1, math.sqrt(3.0))}
 
-# Weighted least-squares fits of least relative error: log(1 + t) / t on [-1/3, 1/3], and, in x^2 on
-# [-pi/4, pi/4], sin(x) / x and cos(x); errors 3e-8, 4e-9 and 4e-8, below half a unit of float32.
+# In single precision, fits of least relative error: log(1 + t) / t on [-1/3, 1/3] and, in x^2 on [-pi/4, pi/4],
+# sin(x) / x and cos(x); errors 3e-8, 4e-9 and 4e-8, at most half a unit of float32.
 _LOG = (
     1.0,
     -0.4999993145465851,
@@ -37,6 +36,10 @@ _LOG = (
 )
 _SIN = (0.999999996761796, -0.16666650224232585, 0.008332016452767068, -0.0001950182198182588)
 _COS = (0.9999999673862555, -0.4999984243413139, 0.04165441955839573, -0.0013579404044324654)
+# In double precision, Taylor series in the square of the argument, errors below 1e-16: atanh(s) / s for |s| <= 1/5.
+_ATANH = tuple(1.0 / (2 * k + 1) for k in range(12))
+_SIN_LONG = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(9))
+_COS_LONG = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(10))
 
 
 def key_words(key: jax.Array, realisation: Any) -> jax.Array:
@@ -143,7 +146,7 @@ def increments(
         step = lax.broadcasted_iota(jnp.uint32, shape, 0) + first.astype(jnp.uint32)
         words = threefry(key_words, step, lax.broadcasted_iota(jnp.uint32, shape, 1))
         if kind == "gaussian":
-            return lax.complex(*(_pair_single if working == np.float32 else _pair_double)(*words))
+            return lax.complex(*_normal_pair(*words, working))
         count = lax.population_count if kind == "weak" else _three_point_code
         return count(words[0]) | (count(words[1]) << np.uint32(8))
 
@@ -170,54 +173,50 @@ def _three_point_code(word: jax.Array) -> jax.Array:
     return (word >= _SIXTH).astype(jnp.uint32) + (word >= np.uint32(2**32 - int(_SIXTH))).astype(jnp.uint32)
 
 
-# Box-Muller: u = (2 (word >> 9) + 1) / 2^24, a float32 without rounding, gives the radius sqrt(-2 log u). The
-# second word gives the angle in its quadrant, pi/4 + x, where cos and sin are (cos x -+ sin x) / sqrt(2), and
-# the signs of both draws.
+def _normal_pair(first: jax.Array, second: jax.Array, dtype: np.dtype) -> tuple[jax.Array, jax.Array]:
+    """
+    Two normal draws of two words, by multiply-adds, bit operations and square roots only: such loops vectorise.
 
-
-def _pair_single(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two float32 normal draws, of multiply-adds, bit operations and a square root only: loops of it vectorise."""
+    The first word gives u = (2 (word >> 9) + 1) / 2^24, a float32 without rounding, and with it the radius
+    sqrt(-2 log u). The second one gives the angle in its quadrant, pi/4 + x, where cos and sin are
+    (cos x -+ sin x) / sqrt(2), and the signs of both draws.
+    """
     scaled = ((first >> np.uint32(8)) | np.uint32(1)).astype(jnp.int32).astype(jnp.float32)
-    # u = 2^exponent (1 + t) with 1 + t in [2/3, 4/3), so that -log u keeps its relative accuracy at u = 1.
+    # u = 2^exponent (1 + t) with 1 + t in [2/3, 4/3), so that log u keeps its relative accuracy at u = 1
     bits = lax.bitcast_convert_type(scaled, jnp.int32) - np.int32(0x3F2AAAAB + (24 << 23))
-    exponent = (bits >> np.int32(23)).astype(jnp.float32)
     mantissa = (bits & np.int32(0x7FFFFF)) + np.int32(0x3F2AAAAB)
-    t = lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)
-    radius = lax.sqrt(exponent * np.float32(-math.log(2.0)) - t * _polynomial(_LOG, t))
-    x = _in_quadrant(second).astype(jnp.float32) * np.float32(math.pi / 2**33)
-    square = x * x
-    sine = x * _polynomial(_SIN, square)
-    cosine = _polynomial(_COS, square)
-    return _signed(radius * (cosine - sine), second), _signed(
-        radius * (cosine + sine), second << np.uint32(1)
+    t = (lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)).astype(dtype)
+    exponent = (bits >> np.int32(23)).astype(dtype)
+    # the lower 30 bits as a signed number of 32 bits
+    x = lax.bitcast_convert_type(second << np.uint32(2), jnp.int32).astype(dtype) * dtype.type(
+        math.pi / 2**33
     )
-
-
-def _pair_double(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Two float64 normal draws of the same words."""
-    u = ((first >> np.uint32(8)) | np.uint32(1)).astype(jnp.float64) * 2.0**-24
-    radius = jnp.sqrt(-2.0 * jnp.log(u))
-    angle = _in_quadrant(second).astype(jnp.float64) * (math.pi / 2**33) + math.pi / 4
-    negative = ((second & _SIGN) != 0, ((second << np.uint32(1)) & _SIGN) != 0)
-    draws = (radius * jnp.cos(angle), radius * jnp.sin(angle))
-    return jnp.where(negative[0], -draws[0], draws[0]), jnp.where(negative[1], -draws[1], draws[1])
-
-
-def _in_quadrant(word: jax.Array) -> jax.Array:
-    """The lower 30 bits as a signed number of 32 bits: the angle from the middle of the quadrant."""
-    return lax.bitcast_convert_type(word << np.uint32(2), jnp.int32)
+    square = x * x
+    if dtype == np.float32:
+        log = t * _polynomial(_LOG, t)
+        sine, cosine = x * _polynomial(_SIN, square), _polynomial(_COS, square)
+    else:
+        s = t / (t + dtype.type(2))
+        log = (s + s) * _polynomial(_ATANH, s * s)
+        sine, cosine = x * _polynomial(_SIN_LONG, square), _polynomial(_COS_LONG, square)
+    radius = lax.sqrt(exponent * dtype.type(-math.log(2.0)) - log)
+    one, two = radius * (cosine - sine), radius * (cosine + sine)
+    return _signed(one, second), _signed(two, second << np.uint32(1))
 
 
 def _signed(value: jax.Array, word: jax.Array) -> jax.Array:
     """The value with the sign given by the highest bit of a word."""
-    bits = lax.bitcast_convert_type(value, jnp.uint32)
-    return lax.bitcast_convert_type(bits ^ (word & _SIGN), jnp.float32)
+    sign = word & np.uint32(0x80000000)
+    if value.dtype == np.float64:
+        sign = sign.astype(jnp.uint64) << np.uint64(32)
+    bits = lax.bitcast_convert_type(value, sign.dtype) ^ sign
+    return lax.bitcast_convert_type(bits, value.dtype)
 
 
 def _polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
-    total: Any = np.float32(coefficients[-1])
+    total: Any = x.dtype.type(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
-        total = total * x + np.float32(coefficient)
+        total = total * x + x.dtype.type(coefficient)
     return total
 
 

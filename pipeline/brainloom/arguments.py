@@ -1,0 +1,155 @@
+"""What a run is asked for: intervals as numbers of steps, monitors as observables, inputs as arrays of ports."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import brainstate
+import jax.numpy as jnp
+import numpy as np
+
+from brainloom.core.units import number, plain, quantity
+from brainloom.engine import Arrays
+from brainloom.models.base import NeuralMass
+from brainloom.models.lowering import node_of
+
+Monitors = str | Sequence[str] | Callable | Mapping[str, Any] | None
+
+
+def interval_steps(interval: Any, dt: float, unit: str, name: str = "sample_every", *, least: int = 1) -> int:
+    """
+    Number of steps of a time interval; integers are numbers of steps already.
+
+    Raises
+    ------
+    ValueError
+        dt does not divide the interval; the message names the nearest dt that does.
+    """
+    if isinstance(interval, (int, np.integer)) and not isinstance(interval, bool):
+        steps = int(interval)
+    else:
+        length = float(number(interval, "time", name, unit))
+        steps = round(length / dt)
+        if abs(steps * dt - length) > 1e-6 * abs(length) + 1e-12:
+            what = "the sampling interval" if name == "sample_every" else name
+            raise ValueError(
+                f"dt {dt:g} does not divide {what} {length:g}; use dt {length / max(steps, 1):g}"
+            )
+    if steps < least:
+        raise ValueError(f"{name} is {interval}; it must be at least {least} step{'s' * (least != 1)}")
+    return steps
+
+
+def whole_steps(duration: Any, dt: float, unit: str) -> int:
+    """Number of steps of a run; a rest shorter than dt is dropped with a warning."""
+    ratio = float(number(duration, "time", "duration", unit)) / dt
+    steps = round(ratio)
+    if abs(ratio - steps) > 1e-6 * max(1.0, abs(ratio)):
+        steps = int(np.floor(ratio))
+        warnings.warn(f"duration {duration} is not a multiple of dt; it runs for {steps} steps", stacklevel=3)
+    if steps < 1:
+        raise ValueError(f"duration {duration} is shorter than one step of {dt:g} {unit}")
+    return steps
+
+
+def monitor_names(model: Any, monitors: Monitors) -> tuple[tuple[str, Any], ...]:
+    """
+    Names of the results and what they are: an observable or a function of the model.
+
+    Raises
+    ------
+    ValueError
+        An unknown observable; the message lists the known ones.
+    """
+    known = node_of(model).observables()
+    if monitors is None:
+        given: dict[str, Any] = {"output": "source"}
+    elif callable(monitors):
+        given = {"output": monitors}
+    elif isinstance(monitors, str):
+        given = {monitors: monitors}
+    elif isinstance(monitors, Mapping):
+        given = dict(monitors)
+    else:
+        given = {name: name for name in monitors}
+    found = []
+    for name, what in given.items():
+        if isinstance(what, str):
+            what = what.removeprefix("node.")
+            if what not in known:
+                raise ValueError(
+                    f"{type(node_of(model)).__name__} has no observable {what!r}; it has {', '.join(known)}"
+                )
+        found.append((name, what))
+    return tuple(found)
+
+
+def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Arrays, Any]:
+    """Inputs as constants, rows a step, and a function of time; units checked."""
+    if inputs is None:
+        return {}, {}, None
+    if callable(inputs):
+        return {}, {}, _TimeInputs(inputs, node)
+    first = node.port_names()[0] if node.PORTS else ""
+    given = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
+    values = node.port_values(**given)
+    held, series = {}, {}
+    for name, value in values.items():
+        if isinstance(inputs, Mapping) and (value.ndim == 0 or value.shape == node.varshape != (n_steps,)):
+            held[name] = value
+        elif value.ndim == 0 or value.shape[0] != n_steps:
+            raise ValueError(
+                f"inputs of {name} have {np.shape(value)[:1] or 'no'} rows but the run has {n_steps} steps"
+            )
+        else:
+            series[name] = value[:, None] if value.ndim == 1 else value
+    return held, series, None
+
+
+class _TimeInputs:
+    """Inputs as a function of time; equal for the same function and model class, so programs are shared."""
+
+    def __init__(self, function: Callable, node: NeuralMass) -> None:
+        self.function, self.node = function, node
+        code = getattr(function, "__code__", None)
+        self.both = code is not None and code.co_argcount - bool(getattr(function, "__self__", None)) >= 2
+
+    def __hash__(self) -> int:
+        return hash((self.function, type(self.node)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _TimeInputs) and (self.function, type(self.node), self.node.time_unit) == (
+            other.function,
+            type(other.node),
+            other.node.time_unit,
+        )
+
+    def __call__(self, t: Any) -> Arrays:
+        time = quantity(t, "time", self.node.time_unit)
+        if self.both:
+            dt = brainstate.environ.get("dt", None)
+            step = t if dt is None else t / plain(dt, "time", "dt", self.node.time_unit)
+            found = self.function(jnp.floor(step + 1e-6).astype(jnp.int32), time)
+        else:
+            found = self.function(time)
+        if isinstance(found, Mapping):
+            return self.node.port_values(**found)
+        return self.node.port_values(*(found if isinstance(found, tuple) else (found,)))
+
+
+class Looker:
+    """The model in a given state, for monitors that are functions of it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, state: Arrays) -> Any:
+        node = node_of(self.model).with_state(state)
+        if node_of(self.model) is self.model:
+            return node
+        other = copy.copy(self.model)
+        object.__setattr__(other, "node", node)
+        return other
