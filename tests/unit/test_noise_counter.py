@@ -103,8 +103,9 @@ def test_extreme_words_give_finite_accurate_normals():
     one, two = (part.ravel() for part in np.meshgrid(one, two))
     expected = np.stack(reference_normals(one, two))
     given = jnp.array(one.astype(np.uint32)), jnp.array(two.astype(np.uint32))
-    np.testing.assert_allclose(np.stack(counter._pair_single(*given)), expected, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(np.stack(counter._pair_double(*given)), expected, rtol=0, atol=1e-13)
+    for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-14)):
+        found = np.stack(counter._normal_pair(*given, np.dtype(dtype)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     assert 5.7 < np.abs(expected).max() < 5.8
 
 

@@ -135,7 +135,7 @@ def increments(
     """
     if kind not in KINDS:
         raise ValueError(f"the kind of draws is {kind!r}; it must be one of {', '.join(KINDS)}")
-    kept = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+    kept = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
     working = np.dtype(np.float64) if kept == np.float64 else np.dtype(np.float32)
     lanes = channels * n_regions
     half = -(-lanes // 2)
