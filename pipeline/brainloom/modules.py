@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainloom.core.errors import BrainloomError
+from brainloom.trajectories import Trajectories
 
 
 class ModuleStep(NamedTuple):
@@ -117,7 +118,7 @@ def run_module(
     batch_size: int | None,
     key: jax.Array | None,
     remat: bool,
-) -> dict[str, Any]:
+) -> Trajectories:
     """
     As `brainloom.simulate.Simulator.run`, for any module; see there.
 
@@ -168,7 +169,8 @@ def run_module(
     result = found if isinstance(found, dict) else {"output": found}
     times = (n_transient + every * np.arange(1, n_samples + 1)) * dt
     finite = jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), jax.tree.leaves(result))
-    return {**result, "ts": times, "diverged": ~jnp.all(jnp.stack(finite))}
+    values = {**result, "ts": times, "diverged": ~jnp.all(jnp.stack(finite))}
+    return Trajectories(values, {k: str(v.unit) for k, v in values.items() if isinstance(v, u.Quantity)})
 
 
 def _steps(value: Any, dt: Any, name: str, *, least: int = 1) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from brainloom import engine, runs, stiffness
 from brainloom.arguments import Looker, Monitors, interval_steps, monitor_names, port_inputs, whole_steps
 from brainloom.core.errors import BrainloomError
-from brainloom.core.units import number, plain, quantity
+from brainloom.core.units import number, plain, quantity, shown
 from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import all_values, node_of, start
@@ -22,6 +22,7 @@ from brainloom.models.results import as_shown
 from brainloom.network import Network
 from brainloom.noise import counter
 from brainloom.runs import Plan
+from brainloom.trajectories import Trajectories
 
 
 class DivergenceError(BrainloomError, FloatingPointError):
@@ -77,7 +78,7 @@ class Simulator:
         init_states: bool = True,
         progress: bool | None = None,
         check: bool = True,
-    ) -> dict[str, Any]:
+    ) -> Trajectories:
         """
         Simulate and return what was asked for.
 
@@ -120,8 +121,8 @@ class Simulator:
 
         Returns
         -------
-        dict
-            The monitors, (time, [batch,] region) arrays, with units where they have one; ``ts`` (time,), the
+        Trajectories
+            A dict, and a pytree, with ``.to_xarray()``. The monitors, (time, [batch,] region) arrays, with units where they have one; ``ts`` (time,), the
             time after each sampled step; ``diverged``, one bool or one a realisation.
 
         Raises
@@ -204,15 +205,17 @@ class Simulator:
 
     def _result(
         self, plan: Plan, carry: tuple, found: dict, ends: np.ndarray, dt: float, batch: int | None, last: int
-    ) -> dict[str, Any]:
+    ) -> Trajectories:
         node = node_of(self.model)
         unit = node.time_unit
         state, memory = carry
         known = node.observables()
-        result = {}
+        result = Trajectories(units={"ts": unit})
         for name, value in found.items():
             what = dict(plan.monitors).get(name)
             result[name] = as_shown(value, known[what], unit) if isinstance(what, str) else value
+            if isinstance(what, str):
+                result.units[name] = known[what].shown or shown(known[what].unit, unit)
         for one, kept in zip(plan.observers, memory, strict=True):
             final = one.finish(kept)
             if final is not None:

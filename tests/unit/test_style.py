@@ -62,6 +62,7 @@ FLOORS = (
     ("rollout",),
     ("runs", "stiffness"),
     ("models",),
+    ("trajectories",),
     ("conduction", "network", "modules"),
     ("observe",),
     ("arguments", "simulate"),
