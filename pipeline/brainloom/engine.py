@@ -118,6 +118,11 @@ def prepare(structure: Structure, values: Arrays, dt: Any) -> Arrays:
     p = dict(values)
     for name in structure.white:
         p[f"noise_{name}.step"] = values[f"noise_{name}"] * jnp.sqrt(dt)
+    for slot, process in structure.processes:
+        made = getattr(process[0], "prepare", None)  # coefficients that depend on dt, made once a run
+        if made is not None:
+            found = made(process, _process_parameters(p, slot), dt)
+            p |= {f"noise_{slot}.{name}": value for name, value in found.items()}
     for term in structure.terms:
         if term.kind == "own":
             whole, fraction = delays.split(jnp.broadcast_to(values[term.delay], (structure.n_regions,)), dt)
