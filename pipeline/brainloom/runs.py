@@ -95,6 +95,13 @@ def start_observers(plan: Plan, p: Arrays, state: Arrays) -> tuple:
     return tuple(one.start(engine.observe(plan.structure, p, state, one.source)) for one in plan.observers)
 
 
+def settle(plan: Plan, carry: tuple) -> tuple:
+    """Tell the observers that define `settled` that the transient is over: averages begin anew then."""
+    state, memory = carry
+    pairs = zip(plan.observers, memory, strict=True)
+    return state, tuple(one.settled(kept) if hasattr(one, "settled") else kept for one, kept in pairs)
+
+
 def page(
     plan: Plan,
     p: Arrays,
@@ -206,7 +213,8 @@ def run_open(
         )
         return carry, room
 
-    return jax.lax.fori_loop(0, n_pages, body, (carry, room))
+    carry, room = jax.lax.fori_loop(0, n_pages, body, (carry, room))
+    return (settle(plan, carry) if room is None else carry), room
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -244,6 +252,7 @@ def run_fixed(
         jax.tree.map(lambda x, s=s: x[s], series) for s in (slice(0, n_transient), slice(n_transient, None))
     )
     carry, _ = _pages(keep, still, carry, before, first, n_transient, PAGE, 1)
+    carry = settle(plan, carry)
     size = group(plan, n_samples)
     return _pages(keep, sampled, carry, after, first + n_transient, n_samples, size, plan.every)
 

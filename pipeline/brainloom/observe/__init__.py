@@ -1,0 +1,11 @@
+"""
+Streaming observers: what a simulation computes while it runs, without keeping its trajectory.
+
+They are given to ``Simulator.run(observe=[...])``; a new one is a subclass of `Observer`.
+"""
+
+from brainloom.observe.average import TemporalAverage
+from brainloom.observe.base import Observer
+from brainloom.observe.moments import RunningFC, RunningMoments
+
+__all__ = ["Observer", "RunningFC", "RunningMoments", "TemporalAverage"]
