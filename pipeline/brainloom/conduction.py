@@ -11,7 +11,6 @@ import numpy as np
 
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import UnitError, number
-from brainloom.models.base import NeuralMass
 
 
 class DelayError(BrainloomError, ValueError):
@@ -29,12 +28,12 @@ def checked_weights(conn: Any, n: int, name: str, *, keep_diagonal: bool = False
     return weights if keep_diagonal else weights * (1.0 - np.eye(n, dtype=weights.dtype))
 
 
-def planned_delays(node: NeuralMass, distance: Any, speed: Any, delay: Any, n: int) -> Any:
+def planned_delays(time_unit: str, distance: Any, speed: Any, delay: Any, n: int) -> Any:
     """Delays as given, with the bounds that plan the history; None without delays."""
     if delay is not None:
         if distance is not None or speed is not None:
             raise ValueError("delay is given together with distance or speed; give one of them")
-        concrete = np.broadcast_to(_known(delay, "time", "delay", node.time_unit), (n, n))
+        concrete = np.broadcast_to(_known(delay, "time", "delay", time_unit), (n, n))
         if (concrete < 0).any() or not np.isfinite(concrete).all():
             raise ValueError("delay has negative or missing values; delays must be at least 0")
         return {"delay": concrete, "bounds": (concrete, concrete)} if concrete.any() else None
@@ -46,7 +45,7 @@ def planned_delays(node: NeuralMass, distance: Any, speed: Any, delay: Any, n: i
         raise ValueError(f"speed is {np.min(fast[0]):g}; it must be positive")
     if (far[0] < 0).any() or not np.isfinite(far[0]).all():
         raise ValueError("distance has negative or missing values; lengths must be at least 0")
-    scale = 1.0 if node.time_unit == "ms" else 1e-3
+    scale = 1.0 if time_unit == "ms" else 1e-3
     bounds = (scale * far[0] / fast[1], scale * far[1] / fast[0])
     return {"delay": None, "bounds": bounds} if bounds[1].any() else None
 

@@ -26,6 +26,7 @@ from brainloom.coupling import Coupling
 from brainloom.engine import Arrays, Structure, Term
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import fresh_memory, node_structure, node_values, stateful_step
+from brainloom.module_network import ModuleNetwork
 
 
 class Network(brainstate.nn.Module):
@@ -81,6 +82,12 @@ class Network(brainstate.nn.Module):
     3.0
     """
 
+    def __new__(cls, node: Any, *arguments: Any, **options: Any) -> Any:
+        """A node that is not a `NeuralMass` makes a `brainloom.module_network.ModuleNetwork`."""
+        if isinstance(node, NeuralMass):
+            return super().__new__(cls)
+        return ModuleNetwork(node, *arguments, **options)
+
     def __init__(
         self,
         node: NeuralMass,
@@ -100,11 +107,6 @@ class Network(brainstate.nn.Module):
         **shape: Any,
     ) -> None:
         super().__init__()
-        if not isinstance(node, NeuralMass):
-            raise TypeError(
-                f"node is a {type(node).__name__}; Network couples subclasses of brainloom.models.NeuralMass, "
-                "other modules run alone in Simulator"
-            )
         self.node = node
         self.n_regions = node.varshape[0]
         self.sparse, self.divide_by_n, self.self_connection = sparse, divide_by_n, self_connection
@@ -115,7 +117,7 @@ class Network(brainstate.nn.Module):
                 f"unknown keyword {', '.join(shape)}; shape parameters go into the Coupling objects"
             )
         self.weights = None if conn is None else self._weights(conn, "conn")
-        self._lags = {"": planned_delays(node, distance, speed, delay, self.n_regions)}
+        self._lags = {"": planned_delays(node.time_unit, distance, speed, delay, self.n_regions)}
         self.distance, self.speed = distance, speed
         self.couplings = tuple(couplings)
         self._names = _names(self.couplings)
@@ -135,7 +137,7 @@ class Network(brainstate.nn.Module):
                     f"coupling {name} has no weights; give conn to the Network or to the Coupling"
                 )
             if one.distance is not None or one.speed is not None or one.delay is not None:
-                self._lags[name] = planned_delays(node, one.distance, one.speed, one.delay, self.n_regions)
+                self._lags[name] = planned_delays(node.time_unit, one.distance, one.speed, one.delay, self.n_regions)
 
     def _weights(self, conn: Any, name: str) -> Any:
         if isinstance(conn, brainstate.nn.Param):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom import delays, engine, rollout
+from brainloom import delays, engine, modules, rollout
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain
 from brainloom.engine import HISTORY, Arrays, Structure, Term
@@ -129,7 +129,7 @@ class Lowered:
     params: Arrays
     trainable: tuple[str, ...]
     noise_shape: tuple[int, int]
-    structure: Structure
+    structure: Structure | None
 
 
 def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
@@ -165,6 +165,8 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
     >>> round(float(out["source"][0]), 6)  # exp(-0.1), from x = 1
     0.904837
     """
+    if not hasattr(model, "structure"):
+        return _lowered_module(model, dt)
     node = node_of(model)
     step_size = plain_time(dt, "dt", node.time_unit)
     structure = model.structure(node.method if method is None else method, step_size)
@@ -227,6 +229,56 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
 
     shape = (structure.channels, structure.n_regions)
     return Lowered(init, step, advance, vector_field, constrain, values | raw, tuple(given), shape, structure)
+
+
+def _lowered_module(model: Any, dt: Any) -> Lowered:
+    """`lower` for a module that is not a `NeuralMass`: its own ``update`` is the step, in the order of its arguments."""
+    low = modules.lower_module(model, dt)
+
+    def init(params: Arrays, key: jax.Array | None = None, batch_size: int | None = None) -> Arrays:
+        return low.state if batch_size is None else modules.lower_module(model, dt, None, batch_size).state
+
+    def step(
+        params: Arrays, state: Arrays, inputs: Any, noise: Any = None, t: Any = 0.0
+    ) -> tuple[Arrays, Any]:
+        given = tuple(inputs.values()) if isinstance(inputs, dict) else tuple(inputs)
+        state, found = low.step(
+            params, state, given, t * brainunit_of(dt), jnp.floor(t / plain_of(dt) + 1e-6)
+        )
+        return state, {"output": found}
+
+    def advance(
+        params: Arrays, state: Arrays, inputs: Any, noise: Any = None, t: Any = 0.0
+    ) -> tuple[Arrays, Any]:
+        rows = jax.tree.leaves((noise, inputs))
+        if not rows:
+            raise ValueError(
+                "advance takes its number of steps from noise or inputs; give noise of (steps, 0, 0)"
+            )
+
+        def one(carry: tuple, row: Any) -> tuple[tuple, Any]:
+            state, now = carry
+            state, found = step(params, state, row, None, now)
+            return (state, now + plain_of(dt)), found
+
+        start = (state, jnp.asarray(t, jnp.result_type(float)))
+        (state, _), found = jax.lax.scan(one, start, inputs, length=rows[0].shape[0])
+        return state, found
+
+    def field(*_: Any) -> Arrays:
+        raise TypeError(f"{type(model).__name__} has no right-hand side; only NeuralMass models have a field")
+
+    return Lowered(init, step, advance, field, dict, low.params, tuple(low.params), (0, 0), None)
+
+
+def plain_of(dt: Any) -> float:
+    """A time step in its own unit."""
+    return float(getattr(dt, "mantissa", dt))
+
+
+def brainunit_of(dt: Any) -> Any:
+    """The unit of a time step, 1 for a plain number."""
+    return getattr(dt, "unit", 1.0)
 
 
 def stateful_step(owner: Any, node: NeuralMass, inputs: Arrays) -> Any:
