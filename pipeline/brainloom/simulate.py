@@ -75,6 +75,7 @@ class Simulator:
         noise: str = "gaussian",
         remat: bool = True,
         initial: Mapping[str, Any] | None = None,
+        history: Mapping[str, Any] | None = None,
         init_states: bool = True,
         progress: bool | None = None,
         check: bool = True,
@@ -112,6 +113,9 @@ class Simulator:
             Keep only the start of every page of 1000 steps for the gradient and compute the rest again.
         initial : dict of arrays, optional
             Start of states, (region,) or (batch, region).
+        history : dict of (sample, region) arrays, optional
+            Delayed observables before time 0, one sample a step, the newest (time 0) last; what is older than the
+            first sample repeats it. Without it the start is held constant.
         init_states : bool
             False continues the last run of this simulator: state, histories, noise and time.
         progress : bool, optional
@@ -173,6 +177,7 @@ class Simulator:
         if init_states or self._left is None:
             state = start(self.model, structure, p, batch_size, key)
             state = _given_start(node, state, initial, structure, p)
+            state = _given_history(node, state, history or {}, structure)
             carry = (state, runs.start_observers(plan, p, state))
             if check:
                 stiffness.check(self.model, structure, p, state, dt, unit)
@@ -321,6 +326,28 @@ def _given_start(node: NeuralMass, state: Arrays, initial: Any, structure: Any, 
     }
     state = state | given
     return state | engine.start_history(structure, p, state)
+
+
+def _given_history(node: NeuralMass, state: Arrays, history: Mapping[str, Any], structure: Any) -> Arrays:
+    known = node.observables()
+    unknown = set(history) - set(structure.histories)
+    if unknown:
+        stored = ", ".join(structure.histories) or "none"
+        raise ValueError(
+            f"history of {', '.join(sorted(unknown))} is not needed; delayed observables: {stored}"
+        )
+    found = dict(state)
+    for name, given in history.items():
+        past = plain(given, known[name].unit, f"history of {name}", node.time_unit)
+        if past.ndim != 2 or past.shape[1] != structure.n_regions or past.shape[0] < 1:
+            raise ValueError(
+                f"history of {name} has shape {past.shape}; it must be (sample, {structure.n_regions})"
+            )
+        missing = max(0, structure.length - past.shape[0])
+        rows = jnp.concatenate([jnp.repeat(past[:1], missing, axis=0), past])[-structure.length :]
+        rows = rows.T.reshape(*rows.T.shape, *(1,) * (state[engine.HISTORY + name].ndim - 2))
+        found[engine.HISTORY + name] = jnp.broadcast_to(rows, state[engine.HISTORY + name].shape)
+    return found
 
 
 def _words(key: jax.Array | None, batch: int | None) -> jax.Array:
