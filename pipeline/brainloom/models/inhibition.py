@@ -19,6 +19,8 @@ _GRID, _HALVINGS = 256, 48
 # Newton from the left on a concave function: monotone, quadratic at the end.
 _NEWTON = 40
 
+Scalar = Callable[[jax.Array], jax.Array]
+
 
 def feedback_inhibition(
     node_parameters: Mapping[str, Any] | WongWangExcInhStep,
@@ -58,8 +60,8 @@ def feedback_inhibition(
 
     Notes
     -----
-    The target is a fixed point; whether it is stable depends on the coupling. Under noise the mean rate lies above the
-    target, as the transfer function is convex: see `tune_inhibition`.
+    The target is a fixed point; whether it is stable depends on the coupling. Under noise the mean rate departs from
+    it (with the published noise it is half a Hz higher): see `tune_inhibition`.
 
     References
     ----------
@@ -74,21 +76,15 @@ def feedback_inhibition(
     """
     p = _values(node_parameters)
     weights = jnp.asarray(weights, jnp.result_type(float))
-    n_regions = weights.shape[-1]
-    if target is None:
-        state = isolated_fixed_point(p)
-        s_e, x_e = state["S_e"], state["x_e"]
-    else:
-        rate = plain(target, "Hz", "the target of feedback inhibition", "s")
-        gated = p["tau_e"] * p["gamma_e"] * rate
-        s_e, x_e = gated / (1.0 + gated), _current_at_rate(p, rate)
-    s_e = jnp.broadcast_to(s_e, (*jnp.shape(s_e)[:-1], n_regions))
     if not self_connection:
-        weights = weights * (1.0 - jnp.eye(n_regions, dtype=weights.dtype))
-    gating = coupling_gain * jnp.einsum("...ij,...j->...i", weights, s_e)
-    s_i = _inhibitory_gating(p, s_e, gating)
-    excitation = p["W_e"] * p["I_o"] + p["I_ext"] + p["J_N"] * (p["w_p"] * s_e + gating)
-    return (excitation - x_e) / s_i
+        weights = weights * (1.0 - jnp.eye(weights.shape[-1], dtype=weights.dtype))
+    gain = jnp.asarray(coupling_gain, weights.dtype)
+    if target is None:
+        state = _isolated(p)
+        return _closed_form(p, weights, gain, state["S_e"], state["x_e"])
+    rate = plain(target, "Hz", "the target of feedback inhibition", "s")
+    gated = p["tau_e"] * p["gamma_e"] * rate
+    return _closed_form(p, weights, gain, gated / (1.0 + gated), _current_at_rate(p, rate))
 
 
 def isolated_fixed_point(node_parameters: Mapping[str, Any] | WongWangExcInhStep) -> Arrays:
@@ -103,33 +99,9 @@ def isolated_fixed_point(node_parameters: Mapping[str, Any] | WongWangExcInhStep
     -------
     dict of arrays
         ``S_e``, ``S_i`` (1), ``x_e``, ``x_i`` (nA), ``r_e``, ``r_i`` (Hz), shapes of the parameters;
-        differentiable in them, once and twice.
+        differentiable in them.
     """
-    p = _values(node_parameters)
-
-    def slope(p: Arrays, s_e: jax.Array) -> jax.Array:
-        state = {"S_e": s_e, "S_i": _inhibitory_gating(p, s_e, 0.0)}
-        return WongWangExcInhStep.rhs(p, state, {}, 0.0)["S_e"]
-
-    fixed = jax.lax.stop_gradient(p)
-    shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in p.values()))
-    # The slope is positive at 0 and negative at 1.
-    grid = jnp.linspace(0.0, 1.0, _GRID + 1)
-    falling = jax.vmap(lambda s: slope(fixed, jnp.full(shape, s)) <= 0.0)(grid[1:])
-    low = grid[jnp.argmax(falling, axis=0)]
-
-    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        above = slope(fixed, middle) > 0.0
-        return jnp.where(above, middle, low), jnp.where(above, high, middle)
-
-    low, high = jax.lax.fori_loop(0, _HALVINGS, halve, (low, low + 1.0 / _GRID))
-    s_e = _implicit(slope, p, 0.5 * (low + high))
-    s_i = _inhibitory_gating(p, s_e, 0.0)
-    x_e, x_i = currents(p, {"S_e": s_e, "S_i": s_i}, {})
-    rates = {"r_e": excitatory_rate(p, x_e), "r_i": inhibitory_rate(p, x_i)}
-    return {"S_e": s_e, "S_i": s_i, "x_e": x_e, "x_i": x_i} | rates
+    return _isolated(_values(node_parameters))
 
 
 def rate_at_offset(
@@ -144,48 +116,84 @@ def rate_at_offset(
     return excitatory_rate(p, p["b_e"] / p["a_e"] + offset)
 
 
+# Compiled once for the shapes of their arguments.
+@jax.jit
+def _closed_form(p: Arrays, weights: jax.Array, gain: jax.Array, s_e: jax.Array, x_e: jax.Array) -> jax.Array:
+    s_e = jnp.broadcast_to(s_e, (*jnp.shape(s_e)[:-1], weights.shape[-1]))
+    gating = gain * jnp.einsum("...ij,...j->...i", weights, s_e)
+    s_i = _inhibitory_gating(p, s_e, gating)
+    excitation = p["W_e"] * p["I_o"] + p["I_ext"] + p["J_N"] * (p["w_p"] * s_e + gating)
+    return (excitation - x_e) / s_i
+
+
+@jax.jit
+def _isolated(p: Arrays) -> Arrays:
+    def slope(s_e: jax.Array) -> jax.Array:
+        state = {"S_e": s_e, "S_i": _inhibitory_gating(p, s_e, 0.0)}
+        return WongWangExcInhStep.rhs(p, state, {}, 0.0)["S_e"]
+
+    def lowest(slope: Scalar, start: jax.Array) -> jax.Array:
+        # The slope is positive at 0 and negative at 1.
+        grid = jnp.linspace(0.0, 1.0, _GRID + 1)
+        falling = jax.vmap(lambda s: slope(jnp.full_like(start, s)) <= 0.0)(grid[1:])
+        low = grid[jnp.argmax(falling, axis=0)]
+
+        def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            low, high = ends
+            middle = 0.5 * (low + high)
+            above = slope(middle) > 0.0
+            return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+        low, high = jax.lax.fori_loop(0, _HALVINGS, halve, (low, low + 1.0 / _GRID))
+        return 0.5 * (low + high)
+
+    s_e = _root(slope, jnp.zeros(_shape(p), jnp.result_type(float)), lowest)
+    s_i = _inhibitory_gating(p, s_e, 0.0)
+    x_e, x_i = currents(p, {"S_e": s_e, "S_i": s_i}, {})
+    rates = {"r_e": excitatory_rate(p, x_e), "r_i": inhibitory_rate(p, x_i)}
+    return {"S_e": s_e, "S_i": s_i, "x_e": x_e, "x_i": x_i} | rates
+
+
 def _inhibitory_gating(p: Arrays, s_e: jax.Array, gating: jax.Array | float) -> jax.Array:
     """S_i at rest: the root of a concave increasing function, by Newton's method from 0, left of it."""
 
-    def excess(q: tuple, s_i: jax.Array) -> jax.Array:
-        p, s_e, gating = q
-        x_i = currents(p, {"S_e": s_e, "S_i": s_i}, {"excitatory_gating": gating})[1]
+    def excess(s_i: jax.Array) -> jax.Array:
+        x_i = currents(p, {"S_e": s_e, "S_i": s_i}, {"excitatory_gating": jnp.asarray(gating)})[1]
         return s_i - p["tau_i"] * p["gamma_i"] * inhibitory_rate(p, x_i)
 
-    q = (p, s_e, gating)
-    fixed = jax.lax.stop_gradient(q)
-    shape = jnp.broadcast_shapes(*(jnp.shape(leaf) for leaf in jax.tree.leaves(q)))
-    start = jnp.zeros(shape, jnp.result_type(float))
-    root = jax.lax.fori_loop(0, _NEWTON, lambda _, s: _newton(lambda x: excess(fixed, x), s), start)
-    return _implicit(excess, q, root)
+    return _root(excess, jnp.zeros(_shape((p, s_e, gating)), jnp.result_type(float)), _newton)
 
 
+@jax.jit
 def _current_at_rate(p: Arrays, rate: jax.Array) -> jax.Array:
     """x_e at which H_e is `rate`: the root of a convex increasing function, by Newton's method from its right."""
 
-    def excess(q: tuple, y: jax.Array) -> jax.Array:
-        p, rate = q
+    def excess(y: jax.Array) -> jax.Array:
         return excitatory_rate(p, (y + p["b_e"]) / p["a_e"]) - rate
 
-    q = (p, rate)
-    fixed = jax.lax.stop_gradient(q)
-    shape = jnp.broadcast_shapes(*(jnp.shape(leaf) for leaf in jax.tree.leaves(q)))
-    start = jnp.broadcast_to(fixed[1], shape)  # H(y) > y
-    y = jax.lax.fori_loop(0, _NEWTON, lambda _, y: _newton(lambda x: excess(fixed, x), y), start)
-    return (_implicit(excess, q, y) + p["b_e"]) / p["a_e"]
+    start = jnp.broadcast_to(rate, _shape((p, rate)))  # H(y) > y
+    return (_root(excess, start, _newton) + p["b_e"]) / p["a_e"]
 
 
-def _newton(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    value, slope = jax.jvp(function, (x,), (jnp.ones_like(x),))
-    return x - value / slope
+def _newton(function: Scalar, start: jax.Array) -> jax.Array:
+    def step(_: int, x: jax.Array) -> jax.Array:
+        value, slope = jax.jvp(function, (x,), (jnp.ones_like(x),))
+        return x - value / slope
+
+    return jax.lax.fori_loop(0, _NEWTON, step, start)
 
 
-def _implicit(function: Callable[[Any, jax.Array], jax.Array], q: Any, root: jax.Array) -> jax.Array:
-    """Two Newton steps at a root give it the implicit derivatives in q, to third order."""
-    root = jax.lax.stop_gradient(root)
-    for _ in range(2):
-        root = _newton(lambda x: function(q, x), root)
-    return root
+def _root(function: Scalar, start: jax.Array, solve: Callable[[Scalar, jax.Array], jax.Array]) -> jax.Array:
+    """Root of a function of each element; derivatives are implicit, of any order."""
+
+    def divided(linear: Scalar, y: jax.Array) -> jax.Array:
+        return y / linear(jnp.ones_like(y))
+
+    return jax.lax.custom_root(function, start, solve, divided)
+
+
+def _shape(parts: Any) -> tuple[int, ...]:
+    return jnp.broadcast_shapes(*(jnp.shape(part) for part in jax.tree.leaves(parts)))
 
 
 def _values(node: Mapping[str, Any] | WongWangExcInhStep) -> Arrays:
