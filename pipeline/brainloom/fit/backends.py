@@ -15,7 +15,7 @@ from scipy import optimize
 
 from brainloom.fit.evaluate import Loss
 from brainloom.fit.record import Record
-from brainloom.fit.trainable import Leaves, Trainable
+from brainloom.fit.trainable import Trainable
 
 Bounds = tuple[list[np.ndarray], list[np.ndarray]]
 # Methods of scipy that take no gradient.
@@ -28,8 +28,9 @@ def descend(
     """
     Gradient descent: one compiled program a step.
 
-    A point whose loss, gradient or update is not finite is not taken: the next one lies half-way back to the last
-    good one, and the optimiser keeps the state that it had there. Bounds are kept by projection.
+    A point whose loss, gradient or update is not finite is not taken: the step from the last good point is halved
+    until it is. Steps then grow back to their full length, twice as long each time, so that momentum can turn.
+    Bounds are kept by projection.
 
     Parameters
     ----------
@@ -65,22 +66,26 @@ def descend(
     )
 
     @jax.jit
-    def step(leaves: Leaves, good: Leaves, state: Any, rates: Any, fixed: Any) -> tuple:
+    def step(carry: tuple, rates: Any, fixed: Any) -> tuple:
+        leaves, good, change, scale, state = carry
         (value, aux), grads = value_and_grad(leaves, fixed)
-        changes, after = update.jaxpr_call(rates, grads, state, leaves, fixed, value)[1]
-        moved = jax.tree.map(jnp.clip, optax.apply_updates(leaves, changes), low, high)
-        usable = _all_finite((value, grads, moved))
-        back = jax.tree.map(lambda a, b: 0.5 * (a + b), leaves, good)
+        new, after = update.jaxpr_call(rates, grads, state, leaves, fixed, value)[1]
+        usable = _all_finite((value, grads, new))
         take = partial(jax.tree.map, partial(jnp.where, usable))
-        return (take(moved, back), take(leaves, good), take(after, state)), (value, usable, aux)
+        good, change, state = take((leaves, new, after), (good, change, state))
+        scale = jnp.where(usable, jnp.minimum(1.0, 2.0 * scale), 0.5 * scale)
+        moved = optax.apply_updates(good, jax.tree.map(lambda x: scale.astype(x.dtype) * x, change))
+        moved = jax.tree.map(jnp.clip, moved, low, high)
+        return (moved, good, change, scale, state), (value, usable, aux)
 
     before = scheduler.state_dict() if scheduler is not None else None
-    good = leaves
+    still = jax.tree.map(jnp.zeros_like, leaves)
+    carry = (leaves, leaves, still, jnp.ones((), jnp.result_type(float)), state)
     try:
         for done in range(1, n_steps + 1):
             rates = [jax.tree.map(_number, knob.value) for knob in knobs]
-            here = leaves
-            (leaves, good, state), (value, usable, aux) = step(leaves, good, state, rates, loss.fixed)
+            here = carry[0]
+            carry, (value, usable, aux) = step(carry, rates, loss.fixed)
             if record.add(here, value, usable, aux):
                 return done, record.settled()
             if scheduler is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from brainloom.fit.trainable import Leaves, StartError, Trainable
 
 # A fit stops when so many evaluations in a row are not numbers; each has halved the step.
-PATIENCE = 12
+PATIENCE = 30
 # Settled: the last losses lie within a hundredth of what was gained, above the best.
 LAST, LEAST, GAIN = 10, 20, 1e-2
 
@@ -87,10 +87,11 @@ class Record:
         step = len(self.history) - 1
         if self.verbose:
             print(f"evaluation {step}: loss {loss:.6g}, best {self.best[1]:.6g}")
+        stop = self._called_back(step, leaves, loss)
         if self._in_a_row >= PATIENCE:
             self.message = f"{PATIENCE} evaluations in a row were not finite"
             return True
-        return self._called_back(step, leaves, loss)
+        return stop
 
     def settled(self) -> bool:
         """Whether the last losses hardly differ from the best."""
