@@ -167,7 +167,8 @@ def start_noise(structure: Structure, p: Arrays, shape: tuple[int, ...], key: ja
     for index, (slot, process) in enumerate(structure.processes):
         if process[0].WHITE:
             continue
-        draws = (*shape, process[0].n_start(process))  # batch first: a realisation does not depend on their number
+        # batch first: a realisation does not depend on their number
+        draws = (*shape, process[0].n_start(process))
         dtype = jnp.result_type(float)
         normal = (
             jnp.zeros(draws, dtype)
@@ -352,8 +353,15 @@ def step(
             structure, p, extra | values, model.rhs(p, values, ports(values, stage), t + stage * dt)
         )
 
-    moved = model.discrete_step(p, own, ports(own, 0.0)) if _is_map(model) else None
-    if moved is None:
+    kicks = None if noise is None else _kicks(structure, p, noise, dt)
+    if _is_map(model):
+        moved = model.discrete_step(p, own, ports(own, 0.0))
+        still: Any = dict.fromkeys(names, 0.0)
+        pushed = _with_signals(structure, p, state, still).items()
+        added = {k: dt * push for k, push in pushed if not isinstance(push, float)}
+        for kick in (added, kicks(own) if callable(kicks) else kicks or {}):
+            moved = moved | {k: moved[k] + more for k, more in kick.items()}
+    else:
 
         def diagonal(values: Arrays) -> tuple[Arrays, Arrays]:
             arriving = ports(values, 0.0)  # held: the diagonal is that of the regions themselves
@@ -361,7 +369,6 @@ def step(
                 lambda x: _with_signals(structure, p, extra | x, model.rhs(p, x, arriving, t)), values
             )
 
-        kicks = None if noise is None else _kicks(structure, p, noise, dt)
         moved = integrate.stage_step(structure.method, f, own, dt, noise=kicks, diagonal=diagonal)
     return moved | _next_signals(structure, p, extra, noise, dt)
 
