@@ -117,7 +117,9 @@ def test_noise_that_a_module_draws_by_itself_is_refused():
         def update(self, current=0.0):
             return super().update(current + brainstate.random.randn(3))
 
-    with pytest.raises(UnnamedNoiseError, match=r"NoisyStep writes a state, or draws from brainstate\.random"):
+    with pytest.raises(
+        UnnamedNoiseError, match=r"NoisyStep writes a state, or draws from brainstate\.random"
+    ):
         Simulator(NoisyStep(3), DT).run(1 * u.ms)
 
 
