@@ -138,8 +138,8 @@ class HORNSeqLayer(brainstate.nn.Module):
         wanted = (*state["x"].shape[:-1], self.n_input)
         if jnp.shape(inputs)[1:] != wanted:
             raise ValueError(
-                f"inputs have shape {jnp.shape(inputs)}; the hidden state needs (time, {', '.join(map(str, wanted))}); "
-                "call init_state with the size of the batch"
+                f"inputs have shape {jnp.shape(inputs)}; the hidden state needs "
+                f"(time, {', '.join(map(str, wanted))}); call init_state with the size of the batch"
             )
         scale = n**-0.5
         driven = inputs @ p["W_ih"].T + p["b_ih"] + scale * p["b_hh"]
@@ -335,8 +335,8 @@ def _checked_delay(delay: Any, n: int) -> np.ndarray:
     given = np.asarray(delay)
     if given.shape != (n, n) or not np.issubdtype(given.dtype, np.integer) or given.min() < 0:
         raise ValueError(
-            f"delay has shape {given.shape} and type {given.dtype}; it must be a ({n}, {n}) array of steps, whole numbers "
-            "from 0"
+            f"delay has shape {given.shape} and type {given.dtype}; "
+            f"it must be a ({n}, {n}) array of steps, whole numbers from 0"
         )
     return given
 

@@ -1,4 +1,4 @@
-"""Feedback inhibition control: inhibitory weights that hold every region of a `WongWangExcInhStep` network at a target."""
+"""Feedback inhibition control: inhibitory weights that hold every region of a Wong-Wang network at a target."""
 
 from __future__ import annotations
 
