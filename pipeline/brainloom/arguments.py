@@ -87,6 +87,28 @@ def monitor_names(model: Any, monitors: Monitors) -> tuple[tuple[str, Any], ...]
     return tuple(found)
 
 
+def check_observers(node: NeuralMass, observers: tuple, monitors: tuple[tuple[str, Any], ...]) -> None:
+    """
+    Check that observers can see their observables and that results do not share a name.
+
+    Raises
+    ------
+    ValueError
+        An unknown observable, one that depends on inputs, or a name that is taken.
+    """
+    known = node.observables()
+    taken = {"ts", "diverged", *(name for name, _ in monitors)}
+    for one in observers:
+        if one.source not in known or known[one.source].driven:
+            usable = ", ".join(name for name, what in known.items() if not what.driven)
+            raise ValueError(
+                f"observer {one.name} cannot watch {one.source!r} of {type(node).__name__}; it can {usable}"
+            )
+        if one.name in taken:
+            raise ValueError(f"two results are called {one.name!r}; give the observer another name")
+        taken.add(one.name)
+
+
 def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Arrays, Any]:
     """Inputs as constants, rows a step, and a function of time; units checked."""
     if inputs is None:
@@ -98,7 +120,7 @@ def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Ar
     values = node.port_values(**given)
     held, series = {}, {}
     for name, value in values.items():
-        if isinstance(inputs, Mapping) and (value.ndim == 0 or value.shape == node.varshape != (n_steps,)):
+        if isinstance(inputs, Mapping) and (value.ndim == 0 or (value.ndim == 1 and len(value) != n_steps)):
             held[name] = value
         elif value.ndim == 0 or value.shape[0] != n_steps:
             raise ValueError(

@@ -137,7 +137,9 @@ class Network(brainstate.nn.Module):
                     f"coupling {name} has no weights; give conn to the Network or to the Coupling"
                 )
             if one.distance is not None or one.speed is not None or one.delay is not None:
-                self._lags[name] = planned_delays(node.time_unit, one.distance, one.speed, one.delay, self.n_regions)
+                self._lags[name] = planned_delays(
+                    node.time_unit, one.distance, one.speed, one.delay, self.n_regions
+                )
 
     def _weights(self, conn: Any, name: str) -> Any:
         if isinstance(conn, brainstate.nn.Param):
@@ -179,7 +181,7 @@ class Network(brainstate.nn.Module):
 
     def derived_values(self, values: Arrays) -> Arrays:
         """Values with the delays that follow from speed and distance."""
-        found = dict(values)
+        found = dict(self.node.derived_values(values))
         for name, lag in self._lags.items():
             prefix = f"{name}." if name else ""
             given = {

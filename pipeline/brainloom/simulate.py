@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import brainstate
@@ -12,13 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainloom import engine, runs, stiffness
-from brainloom.arguments import Looker, Monitors, interval_steps, monitor_names, port_inputs, whole_steps
+from brainloom.arguments import (
+    Looker,
+    Monitors,
+    check_observers,
+    interval_steps,
+    monitor_names,
+    port_inputs,
+    whole_steps,
+)
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain, quantity, shown
 from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import all_values, node_of, start
-from brainloom.models.results import as_shown
+from brainloom.models.results import as_shown, powered
 from brainloom.network import Network
 from brainloom.noise import counter
 from brainloom.runs import Plan
@@ -94,7 +103,8 @@ class Simulator:
             Arrays are held over a step.
         monitors : str, sequence of str, callable or dict, optional
             Observables by name (``"x"``, ``"node.x"``); a callable gets the model in its present state, its value
-            is called ``output``; a dict gives names. Without monitors ``output`` is the source observable.
+            is called ``output``; a dict gives names. Without monitors and observers ``output`` is the source
+            observable.
         observe : sequence of observers, optional
             Streaming observers, see `brainloom.observe`; they see every step and keep no trajectory.
         transient : number, Quantity or int, optional
@@ -163,7 +173,8 @@ class Simulator:
             )
         structure = self.model.structure(self.method or node.method, dt)
         values = all_values(self.model)
-        names = monitor_names(self.model, monitors)
+        names = monitor_names(self.model, [] if monitors is None and observe else monitors)
+        check_observers(node, tuple(observe), names)
         held, series, function = port_inputs(node, inputs, n_steps)
         looker = Looker(self.model) if any(callable(what) for _, what in names) else None
         plan = Plan(structure, every, names, tuple(observe), noise, batch_size, function, looker)
@@ -220,11 +231,16 @@ class Simulator:
             what = dict(plan.monitors).get(name)
             result[name] = as_shown(value, known[what], unit) if isinstance(what, str) else value
             if isinstance(what, str):
+                result.dims[name] = ("time", *(() if batch is None else ("realisation",)), "region")
                 result.units[name] = known[what].shown or shown(known[what].unit, unit)
         for one, kept in zip(plan.observers, memory, strict=True):
             final = one.finish(kept)
-            if final is not None:
-                result[one.name] = final
+            value = final if final is not None else result.get(one.name)
+            if value is not None:
+                show = partial(powered, one=known[one.source], time_unit=unit)
+                result[one.name] = one.present(value, show) if hasattr(one, "present") else value
+                lead = (*(("time",) if final is None else ()), *(() if batch is None else ("realisation",)))
+                result.dims[one.name] = (*lead, *getattr(one, "DIMS", ("region",)))
         result["ts"] = quantity(jnp.asarray(ends * dt, jnp.result_type(float)), "time", unit)
         finite = jnp.ones(() if batch is None else (batch,), bool)
         for name in node.state_names():

@@ -110,7 +110,10 @@ class NeuralMass(brainstate.nn.Dynamics):
                     value = value(self.varshape[0])  # the declared default of an array
             setattr(self, name, value)
         self.parameter_values()  # wrong units and lost transforms are found now
-        self.noise_slots()
+        for slot, process in self.noise_slots().items():
+            for name in process.PARAMETERS:
+                if isinstance(getattr(process, name), brainstate.nn.Param):
+                    setattr(self, f"noise_{slot}_{name}", getattr(process, name))  # where states() finds it
 
     # --- what the class declares -----------------------------------------------------------------------
 
@@ -175,13 +178,25 @@ class NeuralMass(brainstate.nn.Dynamics):
         """Parameters that are given as ``Param(..., fit=True)``."""
         given = {name: getattr(self, name) for name in (p.name for p in self.PARAMETERS)}
         given |= {f"noise_{name}": getattr(self, f"noise_{name}") for name in self.state_names()}
+        for slot, process in self.noise_slots().items():
+            given |= {f"noise_{slot}.{name}": getattr(process, name) for name in process.PARAMETERS}
         return {k: v for k, v in given.items() if isinstance(v, brainstate.nn.Param) and v.fit}
 
     def read_value(self, name: str, value: Any) -> jax.Array:
         """A constrained value of a named parameter as a plain array in its declared unit."""
         units = {p.name: p.unit for p in self.PARAMETERS}
         units |= {f"noise_{s.name}": f"{s.unit}/sqrt(time)" for s in self.STATES}
+        for slot, process in self.noise_slots().items() if name not in units else ():
+            wanted = process.PARAMETERS.items()
+            units |= {f"noise_{slot}.{k}": v.replace("[unit]", self.noise_unit(slot)) for k, v in wanted}
         return plain(value, units[name], f"{name} of {type(self).__name__}", self.time_unit)
+
+    def noise_unit(self, slot: str) -> str:
+        """Unit of what a noise process is added to: a state if it is white, state/time, or that of a port."""
+        units = {s.name: s.unit for s in self.STATES}
+        if slot not in units:
+            return next(p.unit for p in self.PORTS if p.name == slot)
+        return units[slot] if self.noise_slots()[slot].WHITE else f"{units[slot]}/time"
 
     def derived_values(self, values: Arrays) -> Arrays:
         """Values with those that follow from others; see `trainable`."""

@@ -65,14 +65,9 @@ def node_values(node: NeuralMass) -> Arrays:
     """Constrained parameters of nodes and their noise as a flat dict of plain arrays."""
     found = node.parameter_values()
     found |= {f"noise_{name}": value for name, value in node.noise_values().items()}
-    units = {s.name: s.unit for s in node.STATES}
     for slot, process in node.noise_slots().items():
         owner = f"{slot} of {type(node).__name__}"
-        if slot in units:
-            unit = units[slot] if process.WHITE else f"{units[slot]}/time"
-        else:
-            unit = next(p.unit for p in node.PORTS if p.name == slot)
-        values = process.parameter_values(unit, node.time_unit, owner)
+        values = process.parameter_values(node.noise_unit(slot), node.time_unit, owner)
         found |= {f"noise_{slot}.{name}": value for name, value in values.items()}
     return found
 

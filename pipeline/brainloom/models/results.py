@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainloom.core.units import parse, quantity
+from brainloom.core.units import parse
 from brainloom.models.declare import Observable
 
 
@@ -22,5 +22,13 @@ def as_shown(value: Any, one: Observable, time_unit: str) -> Any:
     -------
     array (dimensionless observables) or Quantity
     """
-    found = quantity(value, one.unit, time_unit)
-    return found.in_unit(parse(one.shown)) if one.shown else found
+    return powered(value, 1, one=one, time_unit=time_unit)
+
+
+def powered(value: Any, power: int, *, one: Observable, time_unit: str) -> Any:
+    """A plain array with a power of the published unit of an observable, as covariances need."""
+    unit = parse(one.unit, time_unit)
+    if unit.is_unitless and unit == parse("1"):
+        return value
+    found = value * unit**power
+    return found.in_unit(parse(one.shown) ** power) if one.shown else found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class TemporalAverage(Observer):
 
     Notes
     -----
-    The result is (time, [batch,] region) in the unit that the equations of the model use. The transient is left
+    The result is (time, [batch,] region) in the unit of the observable. The transient is left
     out, and so are steps after the last sample.
 
     Examples
@@ -59,3 +60,7 @@ class TemporalAverage(Observer):
     def sample(self, memory: Sum) -> tuple[Sum, jax.Array]:
         """See `Observer.sample`."""
         return self.settled(memory), memory.total / jnp.maximum(memory.n, 1.0)
+
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """See `Observer.present`."""
+        return unit(value, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -46,3 +47,10 @@ class Observer:
     def finish(self, memory: Any) -> Any:
         """Result after the last step; None if there is none."""
         return None
+
+    # Axes of the result after time and realisation, for datasets.
+    DIMS: ClassVar[tuple[str, ...]] = ("region",)
+
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """The result with units: ``unit(value, power)`` puts that power of the unit of the observable on it."""
+        return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ class RunningMoments(Observer):
     Notes
     -----
     The result is a dict of ``mean`` ([batch,] region), ``covariance`` ([batch,] region, region) with n - 1 below,
-    and ``count``, in the units of the equations. The transient is left out.
+    and ``count``, with the unit of the observable. The transient is left out.
 
     Examples
     --------
@@ -97,6 +98,11 @@ class RunningMoments(Observer):
         covariance = memory.squares / jnp.maximum(memory.n - 1.0, 1.0)
         return {"mean": memory.origin + memory.mean, "covariance": covariance, "count": memory.n}
 
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """See `Observer.present`."""
+        found = {"mean": unit(value["mean"], 1), "covariance": unit(value["covariance"], 2)}
+        return found | {"count": value["count"]}
+
 
 @dataclass(frozen=True)
 class RunningFC(RunningMoments):
@@ -125,6 +131,11 @@ class RunningFC(RunningMoments):
     """
 
     name: str = "fc"
+    DIMS: ClassVar[tuple[str, ...]] = ("region", "region_to")
+
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """See `Observer.present`; a correlation has no unit."""
+        return value
 
     def finish(self, memory: Moments) -> jax.Array:
         """See `Observer.finish`."""
