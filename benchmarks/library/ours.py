@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import brainloom
 import jax
 import jax.numpy as jnp
 import numpy as np
 from brainunit import kHz
 from fc import fc_loss
 from works import HopfWork, MPRWork
+
+import brainloom
 
 
 def network(work: HopfWork, a: jax.Array | np.ndarray, k: jax.Array | float) -> brainloom.Network:

@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from brainloom.noise import counter
 from fc import fc_loss
 from jax import lax
 from works import HopfWork, MPRWork
+
+from brainloom.noise import counter
 
 PAGE = 200  # steps between draws of noise; a page of one network stays in the second cache
 SETS_PAGE = 20  # the same for 64 networks
