@@ -60,7 +60,9 @@ def jacobian_and_noise(setup: FitSetup, problem: Problem, values: Values) -> tup
     (region, region) array, 1/s, and (region,) array: ``E|dz|^2 / dt`` of each region.
     """
     n = setup.space.n_regions
-    node = {parameter.name: jnp.full(n, jnp.asarray(parameter.default)) for parameter in setup.model.PARAMETERS}
+    node = {
+        parameter.name: jnp.full(n, jnp.asarray(parameter.default)) for parameter in setup.model.PARAMETERS
+    }
     node[setup.local] = values["local"]
     if setup.rotating:
         node["w"] = problem["omega"]
