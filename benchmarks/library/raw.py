@@ -128,7 +128,7 @@ def _step(state: tuple, z: jax.Array, rate: jax.Array, gain: jax.Array, fixed: t
 
 def _step_back(kept: tuple, slope: tuple) -> tuple:
     """By hand; `gain` must be the same in all regions: its slope is that of their sum, not region by region."""
-    (x, y), rate, gain, (beta, turn, v, w) = kept
+    (x, y), rate, gain, (beta, turn, _, w) = kept
     p, q = slope
     at_x, at_y = p @ w, q @ w
     grow, cross = rate - beta * (x * x + y * y), 2 * beta * x * y

@@ -39,7 +39,7 @@ RESULT = HERE.parent / "results" / "library.json"
 GOALS = {"W1": 1.5, "W2": 4.0, "W2-400": 2.0, "W4a": 8.0, "W5": 1.5}  # over C with equal noise
 OVER_RAW = 1.1
 NAIVE_PART = {"W1": 5, "W2": 10, "W2-400": 50, "W4a": 4, "W5": 50}  # its runs are this much shorter
-REPEATS = {"W1": 15, "W2": 7, "W2-400": 5, "W4a": 11, "W5": 5}
+REPEATS = {"W1": 11, "W2": 5, "W2-400": 3, "W4a": 11, "W5": 3}
 MODULES = {"c": limits, "ours": ours, "raw": raw, "naive": naive}
 
 
@@ -171,6 +171,7 @@ def main() -> None:
             show(name, noise, found)
             RESULT.write_text(json.dumps(kept, indent=1) + "\n")
     if arguments.peers:
+        sys.path.insert(0, str(HERE / "peers"))
         from time_peers import time_peers
 
         kept["peers"] = time_peers(arguments.only)

@@ -80,9 +80,10 @@ def time_peers(names: list[str], peers: list[str] | None = None) -> dict[str, An
             continue
         one: dict[str, Any] = {"pins": list(PINS[peer]), "works": {}}
         for name in names:
-            before = limits.limit(name, repeats=3)
+            repeats = 1 if name in ("W2-400", "W5") else 5
+            before = limits.limit(name, repeats=repeats)
             ran = _run(python, peer, name)
-            c = 0.5 * (before + limits.limit(name, repeats=3))
+            c = 0.5 * (before + limits.limit(name, repeats=repeats))
             one["version"] = ran.get("version", one.get("version"))
             result = ran["works"][name]
             if "wall_s" in result:
@@ -94,7 +95,9 @@ def time_peers(names: list[str], peers: list[str] | None = None) -> dict[str, An
 
 
 def _run(python: Path, peer: str, name: str) -> dict[str, Any]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "XLA_", "PYTHON"))}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "XLA_", "PYTHON"))
+    }
     command = [str(python), str(HERE / f"with_{peer}.py"), name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False, env=clean)

@@ -16,6 +16,7 @@ from fc import fc_loss
 
 
 def _network(work: Any, a: Any, k: Any) -> Any:
+    brainstate.environ.set(dt=work.dt * u.ms)
     constant, n = braintools.init.Constant, work.n_regions
     sigma = work.sigma / work.dt**0.5  # drawn anew every step and multiplied by dt
     node = brainmass.HopfStep(
@@ -68,6 +69,7 @@ def gradient(work: Any) -> Callable[[], Any]:
 
 
 def mpr(work: Any) -> Callable[[], Any]:
+    brainstate.environ.set(dt=work.dt * u.ms)
     constant, n = braintools.init.Constant, work.n_regions
     node = brainmass.MontbrioPazoRoxinStep(
         n,
@@ -85,7 +87,7 @@ def mpr(work: Any) -> Callable[[], Any]:
         speed=work.speed * u.mm / u.ms,
         coupling="additive",
         coupled_var="v",
-        k=work.k,
+        k=1e-3 * work.k * u.Hz,
         delay_init=constant(work.v0),
     )
     simulator = brainmass.Simulator(net, dt=work.dt * u.ms)
@@ -100,8 +102,10 @@ def mpr(work: Any) -> Callable[[], Any]:
 
 
 if __name__ == "__main__":
-    simple = "Network and Simulator.run, which compiles anew every time; exponential Euler, x coupled into x only"
-    delayed = "Network and Simulator.run; exponential Euler, delays in whole steps; v is sent, since the port and r have other units"
+    simple = (
+        "Network and Simulator.run, which compiles anew every time; exponential Euler, x coupled into x only"
+    )
+    delayed = "Network and Simulator.run; exponential Euler, delays in whole steps; v is sent and enters r, the first port: r itself does not fit the units of its delay line"
     timing.main(
         "brainmass",
         {

@@ -14,7 +14,9 @@ def hopf(work: Any) -> Callable[[], Any]:
     model = HopfModel(Cmat=np.array(work.weights), Dmat=np.zeros_like(work.weights))
     # one value of w and a for all regions; the frequencies differ by a few per cent in the other systems
     model.params.update(a=float(np.mean(work.a)), w=float(np.mean(work.w)), K_gl=float(work.k))
-    model.params.update(dt=work.dt, duration=work.n_steps * work.dt, sampling_dt=work.dt * work.keep, signalV=0)
+    model.params.update(
+        dt=work.dt, duration=work.n_steps * work.dt, sampling_dt=work.dt * work.keep, signalV=0
+    )
     model.params.update(sigma_ou=work.sigma, tau_ou=1.0)
 
     def run() -> Any:

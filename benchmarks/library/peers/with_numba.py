@@ -11,7 +11,7 @@ from numba import njit
 
 
 @njit(fastmath=True)
-def _hopf(weights, a, w, k, beta, sigma, dt, x0, y0, n_steps, keep):  # type: ignore[no-untyped-def]
+def _hopf(weights, a, w, k, beta, sigma, dt, x0, y0, n_steps, keep, rng):  # type: ignore[no-untyped-def]
     n = len(a)
     x, y = np.full(n, x0), np.full(n, y0)
     new_x, new_y, kept = np.empty_like(x), np.empty_like(y), np.empty((n_steps // keep, n), np.float32)
@@ -23,8 +23,12 @@ def _hopf(weights, a, w, k, beta, sigma, dt, x0, y0, n_steps, keep):  # type: ig
                 cx += weights[i, j] * (x[j] - x[i])
                 cy += weights[i, j] * (y[j] - y[i])
             grow = a[i] - beta * (x[i] * x[i] + y[i] * y[i])
-            new_x[i] = x[i] + dt * (grow * x[i] - w[i] * y[i] + k * cx) + kick * np.float32(np.random.randn())
-            new_y[i] = y[i] + dt * (grow * y[i] + w[i] * x[i] + k * cy) + kick * np.float32(np.random.randn())
+            new_x[i] = (
+                x[i] + dt * (grow * x[i] - w[i] * y[i] + k * cx) + kick * np.float32(rng.standard_normal())
+            )
+            new_y[i] = (
+                y[i] + dt * (grow * y[i] + w[i] * x[i] + k * cy) + kick * np.float32(rng.standard_normal())
+            )
         x[:], y[:] = new_x, new_y
         if (step + 1) % keep == 0:
             kept[step // keep] = x
@@ -72,7 +76,16 @@ def hopf(work: Any) -> Callable[[], Any]:
     f, sets = np.float32, np.atleast_2d(work.a).astype(np.float32)
     gains = np.broadcast_to(np.asarray(work.k, f), len(sets))
     weights, w = work.weights.astype(f), work.w.astype(f)
-    rest = (f(work.beta), f(work.sigma), f(work.dt), f(work.x0), f(work.y0), work.n_steps, work.keep)
+    rest = (
+        f(work.beta),
+        f(work.sigma),
+        f(work.dt),
+        f(work.x0),
+        f(work.y0),
+        work.n_steps,
+        work.keep,
+        np.random.default_rng(0),
+    )
     return lambda: [_hopf(weights, a, w, k, *rest) for a, k in zip(sets, gains, strict=True)]
 
 

@@ -65,7 +65,11 @@ def mpr(work: Any) -> Callable[[], Any]:
     n, pi = work.n_regions, np.pi
     whole = torch.as_tensor(np.floor(work.lags).astype(np.int64))
     part = torch.as_tensor(work.lags, dtype=torch.float32) - whole
-    weights, columns, depth = torch.as_tensor(work.weights, dtype=torch.float32), torch.arange(n), int(whole.max()) + 2
+    weights, columns, depth = (
+        torch.as_tensor(work.weights, dtype=torch.float32),
+        torch.arange(n),
+        int(whole.max()) + 2,
+    )
 
     def slope(r: Any, v: Any, received: Any) -> tuple:
         t = work.tau * r

@@ -21,7 +21,9 @@ def _connectivity(weights: Any, lengths: Any, speed: float) -> Any:
     )
 
 
-def _run(work: Any, model: Any, conn: Any, between: Any, scheme: Any, start: tuple[float, float]) -> Callable[[], Any]:
+def _run(
+    work: Any, model: Any, conn: Any, between: Any, scheme: Any, start: tuple[float, float]
+) -> Callable[[], Any]:
     depth = int(np.ceil(conn.tract_lengths.max() / conn.speed[0] / work.dt)) + 2
     first = np.broadcast_to(np.array(start)[None, :, None, None], (depth, 2, work.n_regions, 1)).copy()
     made = simulator.Simulator(
@@ -43,9 +45,7 @@ def _run(work: Any, model: Any, conn: Any, between: Any, scheme: Any, start: tup
 
 def hopf(work: Any) -> Callable[[], Any]:
     model = models.SupHopf(a=np.array(work.a), omega=np.array(work.w))
-    scheme = integrators.EulerStochastic(
-        dt=work.dt, noise=noise.Additive(nsig=np.array([work.sigma**2 / 2]))
-    )
+    scheme = integrators.EulerStochastic(dt=work.dt, noise=noise.Additive(nsig=np.array([work.sigma**2 / 2])))
     between = coupling.Difference(a=np.array([float(work.k)]))
     conn = _connectivity(work.weights, np.zeros_like(work.weights), 1.0)
     return _run(work, model, conn, between, scheme, (work.x0, work.y0))
