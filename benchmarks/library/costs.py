@@ -76,7 +76,10 @@ def probe_compile(_: str) -> dict[str, float]:
     """Seconds to trace and lower, and to compile, the forward run and the gradient of a delayed network."""
     import jax
 
+    import brainloom
+
     run, loss, start = loss_of(delayed=True, n_steps=10_000)
+    _ = brainloom.HopfStep, brainloom.Network, brainloom.Simulator  # imported when first used
     found = {}
     for name, function in (("forward", run), ("gradient", jax.value_and_grad(loss))):
         wall, cpu = [time.perf_counter()], [time.process_time()]

@@ -123,4 +123,5 @@ if __name__ == "__main__":
             "W5": simple + "; one set after another: models cannot be made inside vmap",
         },
         {},
+        complete=True,  # every run compiles anew, which must not be scaled
     )
