@@ -138,6 +138,7 @@ def test_white_noise_of_a_linear_node(entry, dt):
     np.testing.assert_allclose(variance, entry["expected"]["variance"], rtol=entry["tolerance"]["rtol"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", one("coloured_noise_slopes"))
 def test_slopes_of_coloured_noise(entry):
     for name, process in (("pink", PinkNoise), ("brown", BrownNoise)):
