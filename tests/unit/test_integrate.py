@@ -90,6 +90,66 @@ def test_strong_order_one_for_additive_noise(method):
     assert slope == pytest.approx(1.0, abs=0.15)  # order 0.5 or 1.5 lies far outside; 500 paths: sd 0.03
 
 
+def test_stochastic_heun_takes_amplitudes_at_both_ends_of_the_step():
+    """``x + dt/2 (f(x) + f(xp)) + 1/2 (g(x) + g(xp)) dW`` with ``xp = x + dt f(x) + g(x) dW``, by hand."""
+    dt, t, dw = 0.1, 0.4, np.array([0.3, -0.2])
+
+    def f(v, w, t):
+        return v - v**3 - w + 0.5 * np.cos(2.0 * t), 0.3 * (v + 0.7 - 0.8 * w)
+
+    v, w = np.array([0.3, -1.1]), np.array([0.1, 0.6])
+    g = lambda v: 0.5 * np.sin(v)  # noqa: E731
+    first = f(v, w, t)
+    vp, wp = v + dt * first[0] + g(v) * dw, w + dt * first[1]
+    second = f(vp, wp, t + dt)
+    expected = (
+        v + 0.5 * dt * (first[0] + second[0]) + 0.5 * (g(v) + g(vp)) * dw,
+        w + 0.5 * dt * (first[1] + second[1]),
+    )
+    noise = lambda s: {"v": 0.5 * jnp.sin(s["v"]) * dw}  # noqa: E731
+    state = {"v": jnp.asarray(v), "w": jnp.asarray(w)}
+    found = stochastic_step("stochastic_heun", oscillator, state, noise, t, dt)
+    np.testing.assert_allclose([found["v"], found["w"]], expected, rtol=1e-14)
+    ito = stochastic_step("euler_maruyama", oscillator, state, noise, t, dt)
+    np.testing.assert_allclose(ito["v"], v + dt * first[0] + g(v) * dw, rtol=1e-14)
+
+
+def test_stages_are_fractions_of_the_step():
+    seen = []
+
+    def f(state, stage):
+        seen.append(stage)
+        return {"x": -state["x"]}
+
+    stages = {"euler": [0.0], "heun": [0.0, 1.0], "rk4": [0.0, 0.5, 0.5, 1.0], "stochastic_heun": [0.0, 1.0]}
+    for method, expected in stages.items():
+        seen.clear()
+        integrate.stage_step(method, f, {"x": jnp.ones(2)}, 0.1)
+        assert seen == expected
+
+
+def test_diagonal_jacobian_is_the_diagonal_of_each_equation_in_its_own_state():
+    state = {"v": jnp.array([0.3, -1.1, 0.5]), "w": jnp.array([0.1, 0.6, -0.2])}
+    value, rate = integrate.diagonal_jacobian(lambda s: oscillator(s, 0.4), state)
+    for name in ("v", "w"):
+        np.testing.assert_allclose(value[name], oscillator(state, 0.4)[name], rtol=1e-14)
+        full = jax.jacobian(lambda x, name=name: oscillator(state | {name: x}, 0.4)[name])(state[name])
+        np.testing.assert_allclose(rate[name], np.diag(full), rtol=1e-14)
+
+
+def test_a_diagonal_that_is_given_is_used():
+    """Exponential Euler on the rate of the regions alone, the rest held over the step."""
+    state, pull = {"x": jnp.array([1.0, 2.0])}, jnp.array([0.4, -0.3])
+    rate = jnp.array([-0.5, -3.0])
+
+    def f(s, stage):
+        return {"x": rate * s["x"] + pull * s["x"][::-1]}
+
+    found = integrate.stage_step("exp_euler", f, state, 0.2, diagonal=lambda s: (f(s, 0.0), {"x": rate}))
+    slope = np.asarray(f(state, 0.0)["x"])
+    np.testing.assert_allclose(found["x"], state["x"] + np.expm1(0.2 * rate) / rate * slope, rtol=1e-14)
+
+
 @pytest.mark.parametrize("method, order", [("euler_maruyama", 1), ("stochastic_heun", 2)])
 def test_weak_order_of_the_stationary_variance(method, order):
     """A linear step is x' = A x + B dW; A and B are read off, the variance of that recursion is exact."""
