@@ -38,6 +38,7 @@ _PUBLIC = {
 def __getattr__(name: str) -> Any:
     """Import a part of the package, or a public name out of one, on first use."""
     if name in _PUBLIC:
+        import_module(f"{__name__}.models")  # before brainstate, which would reset jax to single precision
         return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     if name.endswith("Step"):
         return getattr(import_module(f"{__name__}.models"), name)

@@ -19,6 +19,8 @@ import numpy as np
 
 # Delays this close below a whole number of steps count as whole, so that 10 ms at dt 0.1 is 100 steps.
 ROUNDING = 1e-3
+# Bytes of windows that are read at once; larger ones leave the second-level cache before they are used.
+CACHE = 1_000_000
 
 
 def block_and_length(shortest: float, longest: float, dt: float) -> tuple[int, int]:
@@ -94,13 +96,14 @@ def windows(buffer: jax.Array, sources: jax.Array, first: jax.Array, n: int) -> 
     -------
     (region, most_sources, n, ...) array
     """
-    index = jnp.stack([sources, first], axis=-1).reshape(-1, 2)
-    rest = tuple(range(2, buffer.ndim))
+    # one number a window into the buffer laid out as one long row: half the indices to make
+    index = (sources * buffer.shape[1] + first).reshape(-1, 1)
+    row = buffer.reshape(-1, *buffer.shape[2:])
+    offsets = tuple(range(1, row.ndim + 1))
     numbers = jax.lax.GatherDimensionNumbers(
-        offset_dims=(1, *rest), collapsed_slice_dims=(0,), start_index_map=(0, 1)
+        offset_dims=offsets, collapsed_slice_dims=(), start_index_map=(0,)
     )
-    sizes = (1, n, *buffer.shape[2:])
-    found = jax.lax.gather(buffer, index, numbers, sizes, mode="promise_in_bounds")
+    found = jax.lax.gather(row, index, numbers, (n, *row.shape[1:]), mode="promise_in_bounds")
     return found.reshape(*sources.shape, n, *buffer.shape[2:])
 
 
@@ -110,26 +113,57 @@ def windows_up_to(buffer: jax.Array, sources: jax.Array, first: jax.Array, n: in
     return buffer[sources[..., None], index]
 
 
+def delayed_sum(
+    buffer: jax.Array, sources: jax.Array, first: jax.Array, pair: jax.Array, n: int
+) -> jax.Array:
+    """
+    `interpolated_sum` of the `windows` of all regions, some regions at a time if all would not fit the cache.
+
+    Returns
+    -------
+    (n - 1, ..., region) array
+    """
+    regions, most = sources.shape
+    width = n * int(np.prod(buffer.shape[2:], dtype=int)) * buffer.dtype.itemsize
+    fits = [k for k in range(1, regions + 1) if regions % k == 0 and k * most * width <= CACHE]
+    some = max(fits, default=1)
+    if some == regions or 2 * regions * most * width < 3 * CACHE or some < 4:
+        return interpolated_sum(windows(buffer, sources, first, n), pair)
+
+    def part(rows: tuple) -> jax.Array:
+        sources, first, pair = rows
+        return interpolated_sum(windows(buffer, sources, first, n), pair)
+
+    tiles = jax.tree.map(lambda x: x.reshape(regions // some, some, *x.shape[1:]), (sources, first, pair))
+    found = jnp.moveaxis(jax.lax.map(part, tiles), 0, -2)
+    return found.reshape(*found.shape[:-2], regions)
+
+
 def interpolated(window: jax.Array, fraction: jax.Array) -> jax.Array:
     """Values between neighbouring samples of `windows`: one sample fewer than there are in a window."""
     th = fraction.reshape(*fraction.shape, *(1,) * (window.ndim - 2))
     return (1.0 - th) * window[:, :, 1:] + th * window[:, :, :-1]
 
 
-def interpolated_sum(window: jax.Array, fraction: jax.Array, weights: jax.Array) -> jax.Array:
+def pair_weights(fraction: jax.Array, weights: jax.Array) -> jax.Array:
+    """Weights of the older and the newer of two neighbouring samples, (region, 2, most_sources)."""
+    return jnp.stack([weights * fraction, weights * (1.0 - fraction)], axis=1)
+
+
+def interpolated_sum(window: jax.Array, pair: jax.Array) -> jax.Array:
     """
     ``sum_j W_ij x_j(t - tau_ij)`` for every sample of the windows, as one batch of small matrix products.
 
     Parameters
     ----------
     window : (region, most_sources, n, ...) array
-    fraction, weights : (region, most_sources) arrays
+    pair : (region, 2, most_sources) array
+        From `pair_weights`.
 
     Returns
     -------
     (n - 1, ..., region) array
     """
-    pair = jnp.stack([weights * fraction, weights * (1.0 - fraction)], axis=1)
     flat = window.reshape(*window.shape[:2], -1)
     both = jax.lax.dot_general(pair, flat, (((2,), (1,)), ((0,), (0,))))
     both = both.reshape(both.shape[0], 2, *window.shape[2:])

@@ -129,6 +129,7 @@ def prepare(structure: Structure, values: Arrays, dt: Any) -> Arrays:
             p |= {f"{term.name}.first": -whole[:, None] - 1, f"{term.name}.fraction": fraction[:, None]}
             p[f"{term.name}.sources"] = jnp.arange(structure.n_regions, dtype=jnp.int32)[:, None]
             p[f"{term.name}.listed"] = jnp.ones_like(fraction)[:, None]
+            p[f"{term.name}.pair"] = delays.pair_weights(fraction[:, None], p[f"{term.name}.listed"])
             continue
         weights = values[term.weights]
         p[f"{term.name}.degree"] = jnp.sum(weights, axis=-1)
@@ -147,6 +148,7 @@ def prepare(structure: Structure, values: Arrays, dt: Any) -> Arrays:
             p[f"{term.name}.first"] = (
                 -jnp.take_along_axis(whole, sources, axis=1) * real.astype(jnp.int32) - 1
             )
+            p[f"{term.name}.pair"] = delays.pair_weights(p[f"{term.name}.fraction"], p[f"{term.name}.listed"])
     return p
 
 

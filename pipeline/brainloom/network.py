@@ -82,9 +82,9 @@ class Network(brainstate.nn.Module):
     3.0
     """
 
-    def __new__(cls, node: Any, *arguments: Any, **options: Any) -> Any:
+    def __new__(cls, node: Any = None, *arguments: Any, **options: Any) -> Any:
         """A node that is not a `NeuralMass` makes a `brainloom.module_network.ModuleNetwork`."""
-        if isinstance(node, NeuralMass):
+        if node is None or isinstance(node, NeuralMass):  # copies are made without arguments
             return super().__new__(cls)
         return ModuleNetwork(node, *arguments, **options)
 

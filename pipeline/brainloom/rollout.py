@@ -275,14 +275,17 @@ def _term_reads(
 ) -> tuple:
     sources, fraction, weights = (p[f"{term.name}.{part}"] for part in ("sources", "fraction", "listed"))
     first = p[f"{term.name}.first"] + newest
+    kind = coupling.KINDS.get(term.kind)
+    linear = kind is None or kind.pre is None
+    if linear and structure.block > 1:
+        return (delays.delayed_sum(buffer, sources, first, p[f"{term.name}.pair"], size + 2),)
     if structure.block == 1:
         # shorter than a step: what is not there yet is taken from the newest sample
         windows = delays.windows_up_to(buffer, sources, first, size + 2, newest)
     else:
         windows = delays.windows(buffer, sources, first, size + 2)
-    kind = coupling.KINDS.get(term.kind)
     if kind is None or kind.pre is None:
-        return (delays.interpolated_sum(windows, fraction, weights),)
+        return (delays.interpolated_sum(windows, p[f"{term.name}.pair"]),)
     own = engine.parameters_of(p, term)
     pairs = engine.listed_parameters(own, kind, sources, windows.ndim)
     values = delays.interpolated(windows, fraction)

@@ -95,6 +95,55 @@ def start_observers(plan: Plan, p: Arrays, state: Arrays) -> tuple:
     return tuple(one.start(engine.observe(plan.structure, p, state, one.source)) for one in plan.observers)
 
 
+@partial(jax.jit, static_argnums=0)
+def opening(plan: Plan, values: Arrays, state: Arrays, key: jax.Array, noisy: bool, dt: Any) -> tuple:
+    """
+    Everything before the first step: noise signals, histories and observers beside the state of the regions.
+
+    Parameters
+    ----------
+    plan : Plan
+    values, state : dict of arrays
+    key : jax.random key
+    noisy : bool
+        False: noise signals start at their means.
+    dt : scalar
+
+    Returns
+    -------
+    (state, memory)
+    """
+    structure = plan.structure
+    p = engine.prepare(structure, values, dt)
+    shape = next(iter(state.values())).shape
+    drawn = engine.start_noise(structure, p, shape, key)
+    still = engine.start_noise(structure, p, shape, None)
+    signals = {name: jnp.where(noisy, value, still[name]) for name, value in drawn.items()}
+    full = state | signals
+    full = full | engine.start_history(structure, p, full)
+    return full, start_observers(plan, p, full)
+
+
+@partial(jax.jit, static_argnums=0)
+def watch_anew(plan: Plan, values: Arrays, state: Arrays, dt: Any) -> tuple:
+    """Observers at the start of a run that continues another."""
+    return start_observers(plan, engine.prepare(plan.structure, values, dt), state)
+
+
+@partial(jax.jit, static_argnums=1)
+def realisation_words(key: jax.Array, batch: int | None) -> jax.Array:
+    """The words that the draws of each realisation follow from; see `noise.counter.key_words`."""
+    if batch is None:
+        return counter.key_words(key, 0)
+    return jax.vmap(lambda m: counter.key_words(key, m))(jnp.arange(batch))
+
+
+@jax.jit
+def all_finite(state: Arrays) -> jax.Array:
+    """Whether every region of every state is finite, one bool a realisation."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x), axis=-1) for x in state.values()]), axis=0)
+
+
 def settle(plan: Plan, carry: tuple) -> tuple:
     """Tell the observers that define `settled` that the transient is over: averages begin anew then."""
     state, memory = carry

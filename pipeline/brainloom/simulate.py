@@ -26,10 +26,9 @@ from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain, quantity, shown
 from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
-from brainloom.models.lowering import all_values, node_of, start
+from brainloom.models.lowering import all_values, node_of
 from brainloom.models.results import as_shown, powered
 from brainloom.network import Network
-from brainloom.noise import counter
 from brainloom.runs import Plan
 from brainloom.trajectories import Trajectories
 
@@ -183,19 +182,19 @@ class Simulator:
             if traced and _is_traced((brainstate.random.DEFAULT.value,)) is False and _inside_jax():
                 raise ValueError("a noisy model inside a transformation needs its noise named: pass key=")
             key = brainstate.random.split_key()
-        p = engine.prepare(structure, values, dt)
         first = 0
+        step = jnp.asarray(dt, jnp.result_type(float))
         if init_states or self._left is None:
-            state = start(self.model, structure, p, batch_size, key)
-            state = _given_start(node, state, initial, structure, p)
-            state = _given_history(node, state, history or {}, structure)
-            carry = (state, runs.start_observers(plan, p, state))
+            state = _given_start(node, node.initial_values(batch_size, key), initial)
+            seed = jax.random.key(0) if key is None else key
+            state, memory = runs.opening(plan, values, state, seed, key is not None, step)
+            carry = (_given_history(node, state, history or {}, structure), memory)
             if check:
-                stiffness.check(self.model, structure, p, state, dt, unit)
+                stiffness.check(structure, values, state, dt, unit)
         else:
-            carry, first = self._left
-            carry = (carry[0], runs.start_observers(plan, p, carry[0]))
-        words = _words(key, batch_size)
+            (state, _), first = self._left
+            carry = (state, runs.watch_anew(plan, values, state, step))
+        words = runs.realisation_words(jax.random.key(0) if key is None else key, batch_size)
         n_samples = (n_steps - n_transient) // every
         call = (
             values,
@@ -204,7 +203,7 @@ class Simulator:
             held,
             series,
             jnp.asarray(first, jnp.int32),
-            jnp.asarray(dt, jnp.result_type(float)),
+            step,
         )
         if traced or series:
             carry, found = runs.run_fixed(plan, n_transient, n_samples, remat, *call)
@@ -242,10 +241,7 @@ class Simulator:
                 lead = (*(("time",) if final is None else ()), *(() if batch is None else ("realisation",)))
                 result.dims[one.name] = (*lead, *getattr(one, "DIMS", ("region",)))
         result["ts"] = quantity(jnp.asarray(ends * dt, jnp.result_type(float)), "time", unit)
-        finite = jnp.ones(() if batch is None else (batch,), bool)
-        for name in node.state_names():
-            finite = finite & jnp.all(jnp.isfinite(state[name]), axis=-1)
-        result["diverged"] = ~finite
+        result["diverged"] = ~runs.all_finite({name: state[name] for name in node.state_names()})
         if not _is_traced((state,)):
             self._left = (carry, last)
             _write_states(node, state)
@@ -288,6 +284,10 @@ def _capacity(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+# Shapes of samples by plan and state: they are found by tracing, which costs more than a short run.
+_SHAPES: dict[tuple, Any] = {}
+
+
 def _room(plan: Plan, values: Arrays, carry: tuple, n: int) -> Any:
     """Zeros for the samples of one call."""
 
@@ -298,8 +298,11 @@ def _room(plan: Plan, values: Arrays, carry: tuple, n: int) -> Any:
         found = look.emit(state, lambda: engine.port_values(plan.structure, p, state, {}))  # type: ignore[misc]
         return found if look.sample is None else found | look.sample(memory)[1]
 
-    shapes = jax.eval_shape(one, values, carry)
-    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), shapes)
+    leaves, tree = jax.tree.flatten((values, carry))
+    place = (plan, tree, tuple((x.shape, x.dtype) for x in leaves))
+    if place not in _SHAPES:
+        _SHAPES[place] = jax.eval_shape(one, values, carry)
+    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), _SHAPES[place])
 
 
 def _bar(steps: int, progress: bool | None) -> Callable[[int, Any], None]:
@@ -325,7 +328,7 @@ def _starts_at_random(node: NeuralMass) -> bool:
     return any(s.draw is not None and getattr(node, f"init_{s.name}") is None for s in node.STATES)
 
 
-def _given_start(node: NeuralMass, state: Arrays, initial: Any, structure: Any, p: Arrays) -> Arrays:
+def _given_start(node: NeuralMass, state: Arrays, initial: Any) -> Arrays:
     if not initial:
         return state
     unknown = set(initial) - set(node.state_names())
@@ -340,8 +343,7 @@ def _given_start(node: NeuralMass, state: Arrays, initial: Any, structure: Any, 
         )
         for name, value in initial.items()
     }
-    state = state | given
-    return state | engine.start_history(structure, p, state)
+    return state | given
 
 
 def _given_history(node: NeuralMass, state: Arrays, history: Mapping[str, Any], structure: Any) -> Arrays:
@@ -364,13 +366,6 @@ def _given_history(node: NeuralMass, state: Arrays, history: Mapping[str, Any], 
         rows = rows.T.reshape(*rows.T.shape, *(1,) * (state[engine.HISTORY + name].ndim - 2))
         found[engine.HISTORY + name] = jnp.broadcast_to(rows, state[engine.HISTORY + name].shape)
     return found
-
-
-def _words(key: jax.Array | None, batch: int | None) -> jax.Array:
-    key = jax.random.key(0) if key is None else key
-    if batch is None:
-        return counter.key_words(key, 0)
-    return jax.vmap(lambda m: counter.key_words(key, m))(jnp.arange(batch))
 
 
 def _is_traced(tree: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +18,15 @@ _ITERATIONS = 24
 
 
 @partial(jax.jit, static_argnums=0)
-def fastest_rate(structure: Structure, p: Arrays, state: Arrays) -> jax.Array:
+def fastest_rate(structure: Structure, values: Arrays, state: Arrays) -> jax.Array:
     """
     Size of the largest eigenvalue of the Jacobian at a state, 1/time, by power iteration.
 
     Parameters
     ----------
     structure : Structure
-    p : dict of arrays
-        From `engine.prepare`.
+    values : dict of arrays
+        Constrained parameters.
     state : dict of arrays
         Without batch axes. Delayed couplings count as if they had no delay.
 
@@ -36,6 +35,7 @@ def fastest_rate(structure: Structure, p: Arrays, state: Arrays) -> jax.Array:
     scalar
     """
     names = structure.model.state_names()
+    p = engine.prepare(structure, values, 1.0)
     own = {name: state[name] for name in names}
     extra = {k: v for k, v in state.items() if k not in own and not k.startswith(HISTORY)}
 
@@ -66,9 +66,9 @@ def fastest_rate(structure: Structure, p: Arrays, state: Arrays) -> jax.Array:
     return jnp.exp(total / (_ITERATIONS - _ITERATIONS // 2))
 
 
-def warn_if_too_long(structure: Structure, p: Arrays, state: Arrays, dt: float, time_unit: str) -> None:
+def warn_if_too_long(structure: Structure, values: Arrays, state: Arrays, dt: float, time_unit: str) -> None:
     """Warn if the time step does not resolve the fastest rate at the start."""
-    rate = float(fastest_rate(structure, p, state))
+    rate = float(fastest_rate(structure, values, state))
     limit = LIMITS.get(structure.method, STEP_LIMIT)
     if rate * dt > limit:
         warnings.warn(
@@ -98,10 +98,10 @@ def stable_step(dt: float, fastest: float) -> float:
     return fine
 
 
-def check(model: Any, structure: Structure, p: Arrays, state: Arrays, dt: float, time_unit: str) -> None:
+def check(structure: Structure, values: Arrays, state: Arrays, dt: float, time_unit: str) -> None:
     """`warn_if_too_long` for a state with or without a batch; nothing while a program is traced."""
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((p, state))) or structure.model.MAP:
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((values, state))) or structure.model.MAP:
         return
     region_axis = {name: x for name, x in state.items() if not name.startswith(HISTORY)}
     one = {name: x if x.ndim == 1 else x[0] for name, x in region_axis.items()}
-    warn_if_too_long(structure, p, one, dt, time_unit)
+    warn_if_too_long(structure, values, one, dt, time_unit)

@@ -467,7 +467,7 @@ def test_the_sum_over_windows_is_the_sum_of_interpolated_values():
     values = delays.interpolated(window, fraction)
     th = np.asarray(fraction)[..., None, None]
     np.testing.assert_allclose(values, (1 - th) * window[:, :, 1:] + th * window[:, :, :-1], rtol=1e-14)
-    found = delays.interpolated_sum(window, fraction, weights)
+    found = delays.interpolated_sum(window, delays.pair_weights(fraction, weights))
     np.testing.assert_allclose(found, np.einsum("nd,ndsb->sbn", weights, values), rtol=1e-12, atol=1e-14)
 
 

@@ -322,7 +322,9 @@ class NeuralMass(brainstate.nn.Dynamics):
     def observe(self, name: str) -> Any:
         """Observable of the current state, with its unit; see `observables`."""
         found = self.observables()[name]
-        state = {k: getattr(self, k).value for k in self.state_names()}
+        state = {
+            s.name: plain(getattr(self, s.name).value, s.unit, s.name, self.time_unit) for s in self.STATES
+        }
         extra: tuple = ({},) if found.driven else ()
         return as_shown(found.function(self.parameter_values(), state, *extra), found, self.time_unit)
 
@@ -339,10 +341,12 @@ class NeuralMass(brainstate.nn.Dynamics):
         return self.observe("eeg")
 
     def with_state(self, state: Arrays) -> NeuralMass:
-        """A copy whose state variables hold the given arrays, for functions of the model."""
+        """A copy whose state variables hold the given plain arrays with their units, for functions of the model."""
         other = copy.copy(self)
+        known = self.observables()
         for name in self.state_names():
-            object.__setattr__(other, name, brainstate.HiddenState(state[name]))
+            value = as_shown(state[name], known[name], self.time_unit)
+            object.__setattr__(other, name, brainstate.HiddenState(value))
         return other
 
     def _remember(self, batch_size: int | None) -> None:
