@@ -109,7 +109,7 @@ class NeuralMass(brainstate.nn.Dynamics):
                 elif name not in parameters:
                     value = value(self.varshape[0])  # the declared default of an array
             setattr(self, name, value)
-        self.parameter_values()  # wrong units and lost transforms are found now
+        self.parameter_values(), self.noise_values()  # wrong units are found now
         for slot, process in self.noise_slots().items():
             for name in process.PARAMETERS:
                 if isinstance(getattr(process, name), brainstate.nn.Param):
