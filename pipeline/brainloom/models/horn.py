@@ -37,7 +37,7 @@ class HORNStep(NeuralMass):
     h : as above
         Step (1).
     init_x, init_y, noise_x, noise_y
-        See `NeuralMass`.
+        See `NeuralMass`. Noise is added to the new state; a plain amplitude is that of one step.
 
     Notes
     -----
