@@ -153,7 +153,7 @@ class _Steps:
             return self.one(carry, row), None
 
         if every == 0:
-            return jax.lax.scan(step, carry, rows)[0], None
+            return _scan(step, carry, rows, n_steps)[0], None
 
         def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
             if every == 1:
@@ -162,7 +162,7 @@ class _Steps:
             return self.look(carry, _last(some))
 
         grouped = rows if every == 1 else _grouped(rows, every)
-        return jax.lax.scan(sample, carry, grouped)
+        return _scan(sample, carry, grouped, n_steps // every)
 
     def delayed(self, carry: tuple, rows: Any, n_steps: int) -> tuple[tuple, Any]:
         """Blocks of steps between reads of the history; the history of the page is one long buffer."""
@@ -185,11 +185,14 @@ class _Steps:
         if every == 0 or inside:
             whole = n_steps // block
             head, tail = _cut(rows, whole * block)
-            start, samples = jax.lax.scan(lambda c, r: run(c, r, block), start, _grouped(head, block))
-            samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+            parts = []
+            if whole:
+                start, samples = _scan(lambda c, r: run(c, r, block), start, _grouped(head, block), whole)
+                parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples))
             if n_steps > whole * block:
-                start, rest = run(start, tail, n_steps - whole * block)
-                samples = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), samples, rest)
+                start, samples = run(start, tail, n_steps - whole * block)
+                parts.append(samples)
+            samples = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
             found = jax.tree.map(lambda x: x[every - 1 :: every], samples) if inside else None
         else:
 
@@ -205,7 +208,7 @@ class _Steps:
                 )
                 return (present, memory, buffers), found
 
-            start, found = jax.lax.scan(sample, start, _grouped(rows, every))
+            start, found = _scan(sample, start, _grouped(rows, every), n_steps // every)
         present, memory, buffers = start
         kept = {HISTORY + name: buffer[:, -length:] for name, buffer in buffers.items()}
         return (present | kept, memory), found
@@ -236,7 +239,7 @@ class _Steps:
 
         now = jax.tree.map(lambda x: x[:-1], reads)
         then = jax.tree.map(lambda x: x[1:], reads)
-        (present, memory), (kept, found) = jax.lax.scan(step, (present, memory), (some, (now, then)))
+        (present, memory), (kept, found) = _scan(step, (present, memory), (some, (now, then)), size)
         for name in names:
             new = jnp.moveaxis(kept[name], -1, 0)  # (step, ..., region) -> (region, step, ...)
             buffers = buffers | {
@@ -303,6 +306,14 @@ def _block_size(span: int, most: int) -> int:
         return span * max(1, most // span)
     fits = [size for size in range(most, 0, -1) if span % size == 0]
     return fits[0] if 2 * fits[0] >= most else most
+
+
+def _scan(body: Callable, carry: Any, rows: Any, n: int) -> tuple[Any, Any]:
+    """`jax.lax.scan`; one step alone is no loop, which would be compiled at every step of a loop in Python."""
+    if n != 1:
+        return jax.lax.scan(body, carry, rows)
+    carry, found = body(carry, jax.tree.map(lambda x: x[0], rows))
+    return carry, jax.tree.map(lambda x: x[None], found)
 
 
 def _grouped(rows: Any, size: int) -> Any:

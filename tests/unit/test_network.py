@@ -275,3 +275,17 @@ def test_networks_of_the_same_structure_share_their_compiled_programs():
     )
     assert one == other and hash(one) == hash(other)
     assert one != stateful({"delay": LAGS}).structure("heun", DT)
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": LAGS}])
+def test_a_loop_in_python_compiles_nothing_after_its_first_steps(options, caplog):
+    network = stateful(options)
+    with brainstate.environ.context(dt=DT):
+        brainstate.nn.init_all_states(network)
+        for _ in range(2):
+            network.update()
+        with jax.log_compiles():
+            network.update()
+            assert not [r for r in caplog.records if "ompiling" in r.getMessage()]
+            jax.jit(lambda x: 2.0 * x)(1.0)
+    assert [r for r in caplog.records if "ompiling" in r.getMessage()]  # they would be seen
