@@ -5,6 +5,10 @@ A source observable is stored every step, oldest first. The value at ``t - tau``
 samples: with ``d = tau / dt``, ``m = floor(d)``, ``th = d - m`` it is ``(1 - th) x[n - m] + th x[n - m - 1]``. Its
 derivative in tau is ``-(x[n - m] - x[n - m - 1]) / dt``, exact for the interpolant.
 
+Within a step the value is read at its start and its end, and mixed linearly for the stages between. Linear
+interpolation limits the order of every scheme to 2. What is not there yet at the end of a step, where a delay is
+shorter than that, is taken from the newest sample, which limits it to 1: take dt below the shortest delay.
+
 While no delay is shorter than K steps, the next K steps read only what is stored already. One gather then
 fetches a window of K + 2 samples for every connection, and K steps run without touching the history.
 """

@@ -396,6 +396,11 @@ def test_a_region_may_read_its_own_past():
         x = x + DT * (-x - 2.0 * np.tanh(echo))
         past.append(x)
     np.testing.assert_allclose(found, past[1:], atol=1e-13)
+    starts = {"x": np.array([[0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])}
+    batch = Simulator(EchoStep(3, lag=lags), DT, method="euler").run(
+        12.0, monitors="x", batch_size=2, initial=starts, sample_every=5
+    )["x"]
+    np.testing.assert_allclose(batch[:, 1], past[5::5], atol=1e-13)
 
 
 def test_own_delays_and_conduction_delays_live_together():
