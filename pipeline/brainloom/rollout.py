@@ -193,7 +193,8 @@ class _Steps:
                 start, samples = run(start, tail, n_steps - whole * block)
                 parts.append(samples)
             samples = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-            found = jax.tree.map(lambda x: x[every - 1 :: every], samples) if inside else None
+            thin = every > 1 and block % every > 0  # every step of a block was kept
+            found = jax.tree.map(lambda x: x[every - 1 :: every] if thin else x, samples) if inside else None
         else:
 
             def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
@@ -233,13 +234,27 @@ class _Steps:
             state, memory = self.one(carry, row, reads_at)
             kept = {name: engine.observe(self.structure, self.p, state, name) for name in names}
             found = None
-            if emit:
+            if emit and not nested:
                 (state, memory), found = self.look((state, memory), row, lambda: then)
             return (state, memory), (kept, found)
 
+        def sample(carry: tuple, rows: Any) -> tuple[tuple, Any]:
+            carry, (kept, _) = _scan(step, carry, rows, every)
+            row, (_, then) = _last(rows)
+            carry, found = self.look(carry, row, lambda: then)
+            return carry, (kept, found)
+
         now = jax.tree.map(lambda x: x[:-1], reads)
         then = jax.tree.map(lambda x: x[1:], reads)
-        (present, memory), (kept, found) = _scan(step, (present, memory), (some, (now, then)), size)
+        every = self.watch.every
+        nested = emit and every > 1 and size % every == 0
+        rows = (some, (now, then))
+        if nested:
+            carry, (kept, found) = _scan(sample, (present, memory), _grouped(rows, every), size // every)
+            kept = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
+        else:
+            carry, (kept, found) = _scan(step, (present, memory), rows, size)
+        present, memory = carry
         for name in names:
             new = jnp.moveaxis(kept[name], -1, 0)  # (step, ..., region) -> (region, step, ...)
             buffers = buffers | {

@@ -15,9 +15,9 @@ from brainloom.engine import Arrays, Structure
 from brainloom.noise import counter
 
 # Steps between two draws of noise: long enough to vectorise, short enough to stay in the cache.
-PAGE = 1000
+PAGE = 200
 # Pages that one call of a compiled program makes at most; between calls there is room for a progress bar.
-CALL = 128
+CALL = 512
 
 
 @dataclass(frozen=True)

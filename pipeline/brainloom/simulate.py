@@ -119,7 +119,7 @@ class Simulator:
         noise : {"gaussian", "weak", "three_point"}
             Law of the increments, see `brainloom.noise.counter.increments`.
         remat : bool
-            Keep only the start of every page of 1000 steps for the gradient and compute the rest again.
+            Keep only the start of every page of 200 steps for the gradient and compute the rest again.
         initial : dict of arrays, optional
             Start of states, (region,) or (batch, region).
         history : dict of (sample, region) arrays, optional

@@ -99,7 +99,7 @@ def test_realisation_m_draws_the_words_of_its_number():
 
 @pytest.mark.parametrize("name", ["delayed", "pink"])
 def test_a_run_is_the_beginning_of_a_longer_one(name):
-    """Over pages of 1000 steps and of what an interval makes of them."""
+    """Over pages of 200 steps and of what an interval makes of them."""
     long = path(name, 400.0)
     same(path(name, 300.0), long[:3000])
     same(path(name, 230.0, sample_every=1150), long[1149:2300:1150])
