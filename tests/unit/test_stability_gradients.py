@@ -14,6 +14,8 @@ from brainloom.models.lowering import lower
 
 CORNERS, INSIDE, STILL = 4096, 2000, 500
 PORT = 10.0  # inputs go from -10 to 10 in the unit of the port
+# Nothing here runs for long; compiling takes two thirds of the time without optimisation.
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
 
 # Where a formula is 0/0 or has a corner. Numbers are exact in binary, so the singular point is hit, not approached.
 HALF = {"a": 256.0, "b": 128.0}  # a x - b = 0 at x = 1/2
@@ -120,8 +122,7 @@ def check_box(name, bits, method):
             return sum(jnp.sum(new[k]) for k in model.state_names()), new
 
         slope = jax.jit(jax.vmap(jax.grad(total, (0, 1, 2), has_aux=True)))
-        # Nothing here runs for long: compiled without optimisation, in two thirds of the time.
-        quick = slope.lower(*groups, draws).compile({"xla_backend_optimization_level": 0})
+        quick = slope.lower(*groups, draws).compile(UNOPTIMISED)
         gradients, new = quick(*groups, draws)
     for group in (*gradients, new):
         for key, value in group.items():
@@ -175,7 +176,8 @@ def test_gradient_of_a_long_noisy_run_is_finite(name):
             found = brainstate.transform.grad(lambda: loss(node), node.states(brainstate.ParamState))()
             gradient = {key[0]: value for key, value in found.items()}
         else:
-            gradient = jax.jit(jax.grad(lambda v: loss(model(2, **v, **noise_amplitudes(model)))))(values)
+            slope = jax.jit(jax.grad(lambda v: loss(model(2, **v, **noise_amplitudes(model)))))
+            gradient = slope.lower(values).compile(UNOPTIMISED)(values)
     assert set(gradient) == set(values)
     for key, value in gradient.items():
         assert value.dtype == np.float32 and np.isfinite(value).all(), key
