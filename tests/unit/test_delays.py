@@ -206,7 +206,7 @@ def every_step():
 
 @pytest.mark.parametrize("sample_every", [3, 7, 20, 37, 1100])
 def test_samples_do_not_depend_on_the_interval(every_step, sample_every):
-    """Blocks of 9, 7 and 10 steps and pages of 1000, 999, 994 steps and fewer give the same run."""
+    """Blocks of 9, 7 and 10 steps, and pages of multiples of the interval, give the same run."""
     found = Simulator(network(LONG), DT, method="heun").run(
         240.0, monitors=["x", "y"], sample_every=sample_every
     )

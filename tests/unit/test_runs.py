@@ -99,7 +99,7 @@ def test_realisation_m_draws_the_words_of_its_number():
 
 @pytest.mark.parametrize("name", ["delayed", "pink"])
 def test_a_run_is_the_beginning_of_a_longer_one(name):
-    """Over pages of 200 steps and of what an interval makes of them."""
+    """Over whole pages and over those that an interval makes of them."""
     long = path(name, 400.0)
     same(path(name, 300.0), long[:3000])
     same(path(name, 230.0, sample_every=1150), long[1149:2300:1150])
@@ -175,17 +175,18 @@ def test_nothing_is_compiled_again_for_other_values_durations_and_keys():
         node = HopfStep(N, a=a, w=0.4, noise_x=0.05 * scale)
         return Simulator(Network(node, scale * WEIGHTS, delay=scale * LAGS, k=k, coupled_var="x"), DT)
 
-    made().run(300.0, key=KEY)  # three pages
-    made().run(300.0, key=KEY, transient=100.0)
+    page = DT * runs.PAGE
+    made().run(3 * page, key=KEY)
+    made().run(4 * page, key=KEY, transient=page)
     count = runs.run_open._cache_size()
-    made().run(400.0, key=KEY)  # room is made for powers of two of pages
-    made(a=0.1, k=1.1).run(300.0, key=jax.random.key(9))
-    made().run(700.0, key=KEY, transient=300.0)
+    made().run(4 * page, key=KEY)  # room is made for powers of two of pages
+    made(a=0.1, k=1.1).run(3 * page, key=jax.random.key(9))
+    made().run(9 * page, key=KEY, transient=5 * page)
     simulator = made()
-    simulator.run(300.0, key=KEY)
-    simulator.run(400.0, key=KEY, init_states=False)
+    simulator.run(3 * page, key=KEY)
+    simulator.run(4 * page, key=KEY, init_states=False)
     assert runs.run_open._cache_size() == count
-    made().run(300.0, key=KEY, sample_every=5)
+    made().run(3 * page, key=KEY, sample_every=5)
     assert runs.run_open._cache_size() == count + 1  # the cache does count
 
 
