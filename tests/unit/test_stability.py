@@ -12,7 +12,7 @@ from brainloom.noise import OUProcess
 from brainloom.simulate import DivergenceError, Simulator
 
 REGIONS = 4
-# A sample a page of the simulator where the run is long: one compiled program, and little to keep.
+# Rarely where the run is long: little to keep, and one compiled program for every length.
 EVERY = {name: 1000 if minute(model) >= 60_000 else 100 for name, model in MODELS.items()}
 
 
