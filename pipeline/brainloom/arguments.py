@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import brainstate
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.core.units import number, plain, quantity
+from brainloom.core.units import number, quantity
 from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import node_of
@@ -109,12 +108,12 @@ def check_observers(node: NeuralMass, observers: tuple, monitors: tuple[tuple[st
         taken.add(one.name)
 
 
-def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Arrays, Any]:
+def port_inputs(node: NeuralMass, inputs: Any, n_steps: int, dt: float) -> tuple[Arrays, Arrays, Any]:
     """Inputs as constants, rows a step, and a function of time; units checked."""
     if inputs is None:
         return {}, {}, None
     if callable(inputs):
-        return {}, {}, _TimeInputs(inputs, node)
+        return {}, {}, _TimeInputs(inputs, node, dt)
     first = node.port_names()[0] if node.PORTS else ""
     given = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
     values = node.port_values(**given)
@@ -132,29 +131,29 @@ def port_inputs(node: NeuralMass, inputs: Any, n_steps: int) -> tuple[Arrays, Ar
 
 
 class _TimeInputs:
-    """Inputs as a function of time; equal for the same function and model class, so programs are shared."""
+    """Inputs as a function of time; equal for the same function, model class and dt, so programs are shared."""
 
-    def __init__(self, function: Callable, node: NeuralMass) -> None:
+    def __init__(self, function: Callable, node: NeuralMass, dt: float) -> None:
         self.function, self.node = function, node
         code = getattr(function, "__code__", None)
-        self.both = code is not None and code.co_argcount - bool(getattr(function, "__self__", None)) >= 2
+        bound = getattr(function, "__self__", None) is not None
+        self.both = code is not None and code.co_argcount - bound >= 2
+        self.dt = dt if self.both else None  # only the number of a step depends on it
+
+    def _same(self) -> tuple:
+        return self.function, type(self.node), self.node.time_unit, self.dt
 
     def __hash__(self) -> int:
-        return hash((self.function, type(self.node)))
+        return hash(self._same())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _TimeInputs) and (self.function, type(self.node), self.node.time_unit) == (
-            other.function,
-            type(other.node),
-            other.node.time_unit,
-        )
+        return isinstance(other, _TimeInputs) and self._same() == other._same()
 
     def __call__(self, t: Any) -> Arrays:
         time = quantity(t, "time", self.node.time_unit)
         if self.both:
-            dt = brainstate.environ.get("dt", None)
-            step = t if dt is None else t / plain(dt, "time", "dt", self.node.time_unit)
-            found = self.function(jnp.floor(step + 1e-6).astype(jnp.int32), time)
+            # the step that has begun; a hundredth of a step is more than times are rounded by
+            found = self.function(jnp.floor(t / self.dt + 0.01).astype(jnp.int32), time)
         else:
             found = self.function(time)
         if isinstance(found, Mapping):

@@ -28,7 +28,9 @@ def checked_weights(conn: Any, n: int, name: str, *, keep_diagonal: bool = False
     return weights if keep_diagonal else weights * (1.0 - np.eye(n, dtype=weights.dtype))
 
 
-def planned_delays(time_unit: str, distance: Any, speed: Any, delay: Any, n: int) -> Any:
+def planned_delays(
+    time_unit: str, distance: Any, speed: Any, delay: Any, n: int, *, keep_diagonal: bool = False
+) -> Any:
     """Delays as given, with the bounds that plan the history; None without delays."""
     if delay is not None:
         if distance is not None or speed is not None:
@@ -37,10 +39,13 @@ def planned_delays(time_unit: str, distance: Any, speed: Any, delay: Any, n: int
         if (concrete < 0).any() or not np.isfinite(concrete).all():
             raise ValueError("delay has negative or missing values; delays must be at least 0")
         return {"delay": concrete, "bounds": (concrete, concrete)} if concrete.any() else None
-    if distance is None or speed is None:
+    if distance is None and speed is None:
         return None
-    far = _bounds(distance, "mm", "distance", n)
-    fast = _bounds(speed, "mm/ms", "speed", n)
+    if distance is None or speed is None:
+        missing, given = ("speed", "distance") if speed is None else ("distance", "speed")
+        raise ValueError(f"{given} is given without {missing}; delays need both, or delay")
+    far = _bounds(distance, "mm", "distance", n, keep_diagonal)
+    fast = _bounds(speed, "mm/ms", "speed", n, keep_diagonal)
     if (fast[0] <= 0).any():
         raise ValueError(f"speed is {np.min(fast[0]):g}; it must be positive")
     if (far[0] < 0).any() or not np.isfinite(far[0]).all():
@@ -50,7 +55,7 @@ def planned_delays(time_unit: str, distance: Any, speed: Any, delay: Any, n: int
     return {"delay": None, "bounds": bounds} if bounds[1].any() else None
 
 
-def _bounds(value: Any, unit: str, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(value: Any, unit: str, name: str, n: int, keep_diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value that a parameter of the delays can take."""
     if isinstance(value, brainstate.nn.Param) and value.fit:
         limits = [getattr(value.t, "lower", None), getattr(value.t, "upper", None)]
@@ -68,6 +73,8 @@ def _bounds(value: Any, unit: str, name: str, n: int) -> tuple[np.ndarray, np.nd
         raise ValueError(f"{name} has shape {found[0].shape}; {n} regions need a number or {(n, n)}")
     off = ~np.eye(n, dtype=bool)
     low, high = (np.broadcast_to(x, (n, n)) * 1.0 for x in found)
+    if keep_diagonal:
+        return low, high
     # the diagonal carries no connection; it must not decide how long a block is
     low, high = (np.where(off, x, x[off].min() if n > 1 else x) for x in (low, high))
     return low, high
@@ -85,11 +92,17 @@ def _known(value: Any, unit: str, name: str, time_unit: str = "ms") -> np.ndarra
         ) from error
 
 
-def connection_mask(weights: Any) -> np.ndarray | None:
-    """Where there are connections, or None if the weights are trained or traced."""
+def connection_mask(weights: Any, n: int, keep_diagonal: bool) -> np.ndarray:
+    """Where there are connections, or may come to be: everywhere if the weights are trained or traced."""
     if isinstance(weights, (brainstate.nn.Param, jax.core.Tracer)):
-        return None
+        return np.ones((n, n), dtype=bool) if keep_diagonal else ~np.eye(n, dtype=bool)
     return np.asarray(weights) != 0
+
+
+def counted_weights(weights: Any, keep_diagonal: bool) -> jax.Array:
+    """Weights as a plain array, without self-connections where they do not count."""
+    found = plain_value(weights)
+    return found if keep_diagonal else found * (1.0 - jnp.eye(len(found), dtype=found.dtype))
 
 
 def given_value(value: Any) -> Any:

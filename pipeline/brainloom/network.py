@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import brainstate
@@ -17,6 +18,7 @@ from brainloom import delays
 from brainloom.conduction import (
     checked_weights,
     connection_mask,
+    counted_weights,
     given_value,
     plain_value,
     planned_delays,
@@ -38,8 +40,7 @@ class Network(brainstate.nn.Module):
     node : NeuralMass
         The regions.
     conn : (region, region) array or Param, optional
-        ``conn[i, j]`` is the weight from j to i. The diagonal of an array is set to 0 unless
-        `self_connection`; a Param is taken as it is.
+        ``conn[i, j]`` is the weight from j to i. The diagonal counts as 0 unless `self_connection`.
     distance : (region, region) array, Quantity or Param, optional
         Lengths of the connections; plain numbers in mm.
     speed : number, array, Quantity or Param, optional
@@ -117,7 +118,8 @@ class Network(brainstate.nn.Module):
                 f"unknown keyword {', '.join(shape)}; shape parameters go into the Coupling objects"
             )
         self.weights = None if conn is None else self._weights(conn, "conn")
-        self._lags = {"": planned_delays(node.time_unit, distance, speed, delay, self.n_regions)}
+        plan = partial(planned_delays, node.time_unit, n=self.n_regions, keep_diagonal=self_connection)
+        self._lags = {"": plan(distance, speed, delay)}
         self.distance, self.speed = distance, speed
         self.couplings = tuple(couplings)
         self._names = _names(self.couplings)
@@ -137,9 +139,7 @@ class Network(brainstate.nn.Module):
                     f"coupling {name} has no weights; give conn to the Network or to the Coupling"
                 )
             if one.distance is not None or one.speed is not None or one.delay is not None:
-                self._lags[name] = planned_delays(
-                    node.time_unit, one.distance, one.speed, one.delay, self.n_regions
-                )
+                self._lags[name] = plan(one.distance, one.speed, one.delay)
 
     def _weights(self, conn: Any, name: str) -> Any:
         if isinstance(conn, brainstate.nn.Param):
@@ -155,7 +155,7 @@ class Network(brainstate.nn.Module):
         """All parameters of nodes, noise and couplings: constrained values as a flat dict of plain arrays."""
         found = node_values(self.node)
         if self.weights is not None:
-            found["weights"] = plain_value(self.weights)
+            found["weights"] = counted_weights(self.weights, self.self_connection)
         lagged = {name: self._delays(name) for name, lag in self._lags.items() if lag is not None}
         for name, one in zip(self._names, self.couplings, strict=True):
             kind = couplings_of.KINDS[one.kind]
@@ -170,7 +170,7 @@ class Network(brainstate.nn.Module):
                 )
                 found[f"{name}.{part}"] = value
             if name in self._own_weights:
-                found[f"{name}.weights"] = plain_value(self._own_weights[name])
+                found[f"{name}.weights"] = counted_weights(self._own_weights[name], self.self_connection)
             if name in lagged:
                 found[f"{name}.delay"] = lagged[name]
             if self._listed(name):
@@ -201,7 +201,9 @@ class Network(brainstate.nn.Module):
         for prefix, one in zip(self._names, self.couplings, strict=True):
             if name == f"{prefix}.k":
                 return self._gain(value, one)
-        return plain_value(value) if "." in name or name == "weights" else self.node.read_value(name, value)
+        if last == "weights":
+            return counted_weights(value, self.self_connection)
+        return plain_value(value) if "." in name else self.node.read_value(name, value)
 
     def structure(self, method: str, dt: float) -> Structure:
         """
@@ -281,8 +283,8 @@ class Network(brainstate.nn.Module):
             return None
         low, high = given["bounds"]
         weights = self._own_weights.get(name, self.weights)
-        used = connection_mask(weights)
-        if used is not None and used.any() and np.ndim(low) == 2:
+        used = connection_mask(weights, self.n_regions, self.self_connection)
+        if used.any() and np.ndim(low) == 2:
             low, high = low[used], high[used]
         return float(np.min(low)), float(np.max(high))
 
@@ -307,9 +309,7 @@ class Network(brainstate.nn.Module):
 
     def _lists(self, name: str) -> Arrays:
         weights = self._own_weights.get(name, self.weights)
-        mask = connection_mask(weights)
-        n = self.n_regions
-        mask = ~np.eye(n, dtype=bool) if mask is None else mask
+        mask = connection_mask(weights, self.n_regions, self.self_connection)
         sources = delays.neighbours(mask)
         real = np.arange(sources.shape[1])[None, :] < mask.sum(axis=1)[:, None]
         return {

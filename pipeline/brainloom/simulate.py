@@ -115,7 +115,7 @@ class Simulator:
         key : jax.random key, optional
             Noise and random starts. Draws are a function of key, realisation, step and region: they depend
             neither on the batch size nor on how a run is cut into pieces. Without a key a noisy model takes one
-            from ``brainstate.random``, which is an error inside a transformation of jax.
+            from ``brainstate.random``, which is an error inside ``jax.jit`` and its like.
         noise : {"gaussian", "weak", "three_point"}
             Law of the increments, see `brainloom.noise.counter.increments`.
         remat : bool
@@ -170,18 +170,22 @@ class Simulator:
             raise ValueError(
                 f"transient ({n_transient} steps) must be shorter than the run ({n_steps} steps)"
             )
+        n_samples = (n_steps - n_transient) // every
+        if n_samples == 0:
+            raise ValueError(
+                f"sample_every ({every} steps) is longer than what is left of the run "
+                f"({n_steps - n_transient} steps)"
+            )
         structure = self.model.structure(self.method or node.method, dt)
         values = all_values(self.model)
         names = monitor_names(self.model, [] if monitors is None and observe else monitors)
         check_observers(node, tuple(observe), names)
-        held, series, function = port_inputs(node, inputs, n_steps)
+        held, series, function = port_inputs(node, inputs, n_steps, dt)
         looker = Looker(self.model) if any(callable(what) for _, what in names) else None
         plan = Plan(structure, every, names, tuple(observe), noise, batch_size, function, looker)
         traced = _is_traced((values, held, series, initial, key))
         if key is None and (structure.channels or _starts_at_random(node)):
-            if traced and _is_traced((brainstate.random.DEFAULT.value,)) is False and _inside_jax():
-                raise ValueError("a noisy model inside a transformation needs its noise named: pass key=")
-            key = brainstate.random.split_key()
+            key = _key_of_brainstate()
         first = 0
         step = jnp.asarray(dt, jnp.result_type(float))
         if init_states or self._left is None:
@@ -195,7 +199,6 @@ class Simulator:
             (state, _), first = self._left
             carry = (state, runs.watch_anew(plan, values, state, step))
         words = runs.realisation_words(jax.random.key(0) if key is None else key, batch_size)
-        n_samples = (n_steps - n_transient) // every
         call = (
             values,
             carry,
@@ -262,7 +265,7 @@ def _forward(
         bar(size * n, carry)
     parts = []
     for size, n in _portions(n_samples, runs.group(plan, n_samples)):
-        room = _room(plan, values, carry, size * _capacity(n))
+        room = _room(plan, values, carry, held, size * _capacity(n))
         carry, found = runs.run_open(plan, size, values, carry, words, held, first, jnp.asarray(n), dt, room)
         parts.append(jax.tree.map(lambda x, n=n, size=size: x[: n * size], found))
         first = first + size * n * plan.every
@@ -288,20 +291,24 @@ def _capacity(n: int) -> int:
 _SHAPES: dict[tuple, Any] = {}
 
 
-def _room(plan: Plan, values: Arrays, carry: tuple, n: int) -> Any:
+def _room(plan: Plan, values: Arrays, carry: tuple, held: Arrays, n: int) -> Any:
     """Zeros for the samples of one call."""
 
-    def one(values: Arrays, carry: tuple) -> Any:
+    def one(values: Arrays, carry: tuple, held: Arrays) -> Any:
         p = engine.prepare(plan.structure, values, 1.0)
         look = runs.watch(plan, p, 1.0, emit=True)
         state, memory = carry
-        found = look.emit(state, lambda: engine.port_values(plan.structure, p, state, {}))  # type: ignore[misc]
+        inputs = held if plan.function is None else held | plan.function(0.0)
+        found = look.emit(state, lambda: engine.port_values(plan.structure, p, state, inputs))  # type: ignore[misc]
         return found if look.sample is None else found | look.sample(memory)[1]
 
-    leaves, tree = jax.tree.flatten((values, carry))
+    leaves, tree = jax.tree.flatten((values, carry, held))
     place = (plan, tree, tuple((x.shape, x.dtype) for x in leaves))
     if place not in _SHAPES:
-        _SHAPES[place] = jax.eval_shape(one, values, carry)
+        found = jax.eval_shape(one, values, carry, held)
+        if plan.looker is not None:  # made for one run only
+            return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), found)
+        _SHAPES[place] = found
     return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), _SHAPES[place])
 
 
@@ -322,6 +329,17 @@ def _bar(steps: int, progress: bool | None) -> Callable[[int, Any], None]:
         bar.update(done)
 
     return move
+
+
+def _key_of_brainstate() -> jax.Array:
+    with jax.ensure_compile_time_eval():
+        brainstate.random.DEFAULT.check_if_deleted()  # its first key is made now, never inside a trace
+    try:
+        return brainstate.random.split_key()
+    except brainstate.TraceContextError as error:
+        raise ValueError(
+            "a noisy model inside a transformation of jax needs its noise named: pass key="
+        ) from error
 
 
 def _starts_at_random(node: NeuralMass) -> bool:
@@ -370,10 +388,6 @@ def _given_history(node: NeuralMass, state: Arrays, history: Mapping[str, Any], 
 
 def _is_traced(tree: Any) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
-
-
-def _inside_jax() -> bool:
-    return isinstance(jnp.zeros(()) + 0.0, jax.core.Tracer)
 
 
 def _write_states(node: NeuralMass, state: Arrays) -> None:

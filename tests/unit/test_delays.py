@@ -418,6 +418,28 @@ def test_own_delays_and_conduction_delays_live_together():
     np.testing.assert_allclose(found, past[4::4], atol=1e-13)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_regions_may_be_connected_to_themselves(trained):
+    """The diagonal is a connection like any other if it counts at all, also where it is shortest or trained."""
+    weights, tau = WEIGHTS + np.diag([0.5, 0.2, 0.9, 0.4]), LONG.copy()
+    np.fill_diagonal(tau, [0.4, 0.0, 0.7, 0.53])
+    node = HopfStep(N, a=A, w=W, init_x=X[0], init_y=Y[0])
+    conn = brainstate.nn.Param(jnp.asarray(weights)) if trained else weights
+    plans = {"delay": tau}, {"distance": 10.0 * tau, "speed": 10.0}
+    for given in plans:
+        model = Network(node, conn, coupled_var="x", k=GAIN, self_connection=True, **given)
+        found = Simulator(model, DT, method="heun").run(12.0, monitors="x")["x"]
+        expected = simulate("heun", tau, X[0], Y[0], 120, weights=weights)[:, 0]
+        np.testing.assert_allclose(found, expected, atol=1e-13)
+    for given in (*plans, {}):
+        model, other = (Network(node, w, coupled_var="x", k=GAIN, **given) for w in (conn, WEIGHTS))
+        assert model.structure("heun", DT).block == (10 if given else 0)  # the diagonal does not shorten it
+        found, expected = (
+            Simulator(m, DT, method="heun").run(12.0, monitors="x")["x"] for m in (model, other)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-13)
+
+
 # --- planning ----------------------------------------------------------------------------------------------------
 
 
@@ -488,6 +510,10 @@ def test_delays_that_cannot_be_planned_are_errors():
     ones = np.ones((2, 2))
     with pytest.raises(ValueError, match="delay is given together with distance or speed"):
         Network(node, ones, delay=1.0, speed=2.0)
+    with pytest.raises(ValueError, match="distance is given without speed; delays need both"):
+        Network(node, ones, distance=ones)
+    with pytest.raises(ValueError, match="speed is given without distance; delays need both"):
+        Network(node, ones, couplings=[Coupling(speed=1.0)])
     with pytest.raises(ValueError, match="delay has negative or missing values"):
         Network(node, ones, delay=-ones)
     with pytest.raises(ValueError, match="lengths must be at least 0"):

@@ -99,6 +99,8 @@ def test_wrong_times_are_errors():
         decay().run(1.0, sample_every=0)
     with pytest.raises(ValueError, match="duration 0 is shorter than one step"):
         decay().run(0)
+    with pytest.raises(ValueError, match=r"sample_every \(20 steps\) is longer than what is left of the run"):
+        decay().run(2.0, sample_every=2.0, transient=0.1)
     with pytest.warns(UserWarning, match="duration 1.25 is not a multiple of dt; it runs for 12 steps"):
         assert decay().run(1.25)["output"].shape == (12, N)
     with pytest.raises(UnitError, match="duration is given in mV"):
@@ -116,16 +118,15 @@ def test_monitors_by_name_path_function_and_dict():
     np.testing.assert_array_equal(simulator.run(1.0)["output"], plain["x"])
     np.testing.assert_array_equal(simulator.run(1.0, monitors="node.x")["node.x"], plain["x"])
 
-    simulator = Simulator(NETWORK.node, DT)
-    plain = simulator.run(1.0, monitors=["x", "node.y"])
-
     def energy(model):
-        assert model.x.value.shape == (N,)
-        return jnp.sum(model.x.value**2 + model.y.value**2)
+        assert model.node.x.value.shape == (N,)
+        return jnp.sum(model.node.x.value**2 + model.node.y.value**2)
 
     expected = np.sum(plain["x"] ** 2 + plain["node.y"] ** 2, axis=1)
     np.testing.assert_allclose(simulator.run(1.0, monitors=energy)["output"], expected, rtol=1e-12)
-    named = simulator.run(1.0, monitors={"real": "x", "energy": energy, "pair": lambda m: (m.x.value, m.w)})
+    named = simulator.run(
+        1.0, monitors={"real": "x", "energy": energy, "pair": lambda m: (m.node.x.value, m.node.w)}
+    )
     np.testing.assert_array_equal(named["real"], plain["x"])
     np.testing.assert_allclose(named["energy"], expected, rtol=1e-12)
     np.testing.assert_array_equal(named["pair"][0], plain["x"])
@@ -219,6 +220,15 @@ def test_inputs_reach_the_ports_by_name_and_place():
         np.testing.assert_allclose(found["y"][0], DT * (free["y"] + to_y), rtol=1e-12)
 
 
+def test_functions_of_two_arguments_get_the_number_of_the_step():
+    table = jnp.asarray(RNG.normal(size=(2000, N)))
+    for dt in (DT, 0.3, DT * u.ms):  # the same function at another dt
+        simulator = Simulator(LinearStep(N, gamma=0.0, init_x=0.0), dt, method="euler")
+        found = simulator.run(1500 * dt, inputs=lambda i, t: table[i], monitors="x")["x"]
+        size = float(getattr(dt, "mantissa", dt))
+        np.testing.assert_allclose(found, size * np.cumsum(table[:1500], axis=0), rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("method, order", [("euler", 1), ("heun", 2), ("rk4", 4)])
 def test_functions_of_time_are_sampled_at_the_stages(method, order):
     """Inputs that were held over the step would bring every method down to order 1."""
@@ -246,6 +256,8 @@ def test_what_depends_on_inputs_sees_them_at_the_sample():
     for every in (1, 4):
         found = simulator.run(2.0, inputs=rows, monitors="drive", sample_every=every)["drive"]
         np.testing.assert_array_equal(found, rows[every - 1 :: every])
+        found = simulator.run(2.0, inputs=lambda t: t.mantissa, monitors="drive", sample_every=every)
+        np.testing.assert_allclose(found["drive"], found["ts"].mantissa, rtol=1e-12)
 
 
 def test_wrong_inputs_are_errors():
@@ -373,6 +385,22 @@ def test_without_a_key_noise_comes_from_brainstate():
     again = simulator.run(1.0)["output"]
     np.testing.assert_array_equal(again, first)
     assert np.abs(second - first).min() > 1e-6
+
+
+def test_without_a_key_noise_inside_a_transformation_is_an_error():
+    def end(gain):
+        return gain * decay(noise_x=0.1).run(1.0)["output"][-1].sum()
+
+    # as it is when a process starts: the generator makes its key when it is first read
+    brainstate.random.DEFAULT.value = np.array([3, 4], dtype=np.uint32)
+    with pytest.raises(ValueError, match="needs its noise named: pass key="):
+        jax.jit(end)(2.0)
+    first = decay(noise_x=0.1).run(1.0)["output"]  # the generator is as it was
+    brainstate.random.DEFAULT.value = np.array([3, 4], dtype=np.uint32)
+    np.testing.assert_array_equal(decay(noise_x=0.1).run(1.0)["output"], first)
+    # brainstate's own transformations carry its generator along
+    runs = [brainstate.transform.jit(lambda: decay(noise_x=0.1).run(1.0)["output"])() for _ in range(2)]
+    assert np.abs(runs[1] - runs[0]).min() > 1e-7
 
 
 def test_quiet_models_need_no_key_inside_a_transformation():
