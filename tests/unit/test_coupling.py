@@ -307,7 +307,7 @@ def test_units_are_checked_at_the_border():
         UnitError, match="potential of JansenRitStep is sent in mV, but its port rate takes Hz"
     ):
         columns()
-    with pytest.raises(UnitError, match="sent in mV.*its port rate takes Hz"):
+    with pytest.raises(UnitError, match=r"sent in mV.*its port rate takes Hz"):
         columns(k=0.3 * u.mV)
     assert float(columns(k=3.0 * u.Hz / u.mV).parameter_values()["coupling.k"]) == pytest.approx(3.0)
     # 2 per ms and volt are 2000 Hz over 1000 mV

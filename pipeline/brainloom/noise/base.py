@@ -107,7 +107,9 @@ class NoiseProcess:
         return 1
 
     @classmethod
-    def advance(cls, structure: tuple, params: Arrays, state: Arrays, increment: jax.Array, dt: Any) -> Arrays:
+    def advance(
+        cls, structure: tuple, params: Arrays, state: Arrays, increment: jax.Array, dt: Any
+    ) -> Arrays:
         """
         The state of a signal one step later, exact for any dt where the process allows.
 
