@@ -60,14 +60,12 @@ def neighbours(weights: np.ndarray) -> np.ndarray:
     -------
     (region, most_sources) integer array; the padding is the region itself, whose weight must be 0.
     """
-    n = weights.shape[0]
     linked = np.asarray(weights) != 0
-    most = max(1, int(linked.sum(axis=1).max(initial=1)))
-    found = np.tile(np.arange(n, dtype=np.int32)[:, None], (1, most))
-    for i in range(n):
-        sources = np.flatnonzero(linked[i])
-        found[i, : len(sources)] = sources
-    return found
+    degree = linked.sum(axis=1)
+    most = max(1, int(degree.max(initial=1)))
+    first = np.argsort(~linked, axis=1, kind="stable")[:, :most]  # linked regions first, in their order
+    own = np.arange(len(linked))[:, None]
+    return np.where(np.arange(most) < degree[:, None], first, own).astype(np.int32)
 
 
 def split(delay: jax.Array, dt: Any) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ the batch axes behind; noise is (channel, ..., region) for one step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -90,10 +90,6 @@ class Structure:
     def histories(self) -> tuple[str, ...]:
         """Observables that are stored."""
         return tuple(dict.fromkeys(term.source for term in self.terms if term.delay))
-
-    def with_method(self, method: str) -> Structure:
-        """The same model under another integrator."""
-        return replace(self, method=integrate.check_method(method))
 
 
 # --- preparation: once a run, outside every loop ----------------------------------------------------------

@@ -116,7 +116,6 @@ def run_module(
     transient: Any,
     sample_every: Any,
     batch_size: int | None,
-    key: jax.Array | None,
     remat: bool,
 ) -> Trajectories:
     """

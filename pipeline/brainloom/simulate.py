@@ -28,6 +28,7 @@ from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import all_values, node_of
 from brainloom.models.results import as_shown, powered
+from brainloom.modules import run_module
 from brainloom.network import Network
 from brainloom.runs import Plan
 from brainloom.trajectories import Trajectories
@@ -146,8 +147,18 @@ class Simulator:
             Intervals that dt does not divide, unknown monitors, a missing key.
         """
         if not isinstance(self.model, (NeuralMass, Network)):
-            from brainloom.modules import run_module
-
+            unused = {
+                "observe": observe,
+                "initial": initial,
+                "history": history,
+                "init_states": not init_states,
+            }
+            refused = [name for name, given in unused.items() if given]
+            if refused:
+                raise ValueError(
+                    f"{type(self.model).__name__} is run by its own update and cannot take {', '.join(refused)}; "
+                    "build it on brainloom.models.NeuralMass for that"
+                )
             return run_module(
                 self.model,
                 self._step_of_environment(),
@@ -157,7 +168,6 @@ class Simulator:
                 transient=transient,
                 sample_every=sample_every,
                 batch_size=batch_size,
-                key=key,
                 remat=remat,
             )
         node = node_of(self.model)

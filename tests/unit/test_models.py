@@ -30,7 +30,7 @@ from brainloom.core.units import UnitError, parse
 from brainloom.models.declare import Parameter, Port, State, port
 from brainloom.models.lowering import lower
 from brainloom.models.registry import ABSENT
-from brainloom.noise import OUProcess
+from brainloom.noise import OUProcess, WhiteNoise
 
 NAMES = sorted(MODELS)
 FLOWS = [name for name in NAMES if not MODELS[name].MAP]
@@ -170,6 +170,8 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         MontbrioPazoRoxinStep(1, time_unit="s")
     with pytest.raises(ValueError, match="white noise enters states only"):
         HopfStep(1, noise_x_input=0.1)
+    with pytest.raises(ValueError, match="noise_x_input is white"):
+        HopfStep(1, noise_x_input=WhiteNoise(0.1))
     state = {"x": jnp.ones(1), "y": jnp.ones(1)}
     with pytest.raises(TypeError, match="HopfStep has the ports x_input, y_input, not z_input"):
         HopfStep(1).derivative(state, 0.0, z_input=1.0)

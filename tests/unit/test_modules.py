@@ -130,5 +130,7 @@ def test_wrong_requests_say_what_is_wrong():
         Simulator(LeakyStep(3), DT).run(1 * u.ms, inputs=np.zeros((3, 3)))
     with pytest.raises(ValueError, match="monitor 'y' is not an attribute"):
         Simulator(LeakyStep(3), DT).run(1 * u.ms, monitors=["y"])
+    with pytest.raises(ValueError, match="LeakyStep is run by its own update and cannot take initial"):
+        Simulator(LeakyStep(3), DT).run(1 * u.ms, initial={"x": START})
     with pytest.raises(ValueError, match="coupling 'tanh' has no parameter slope"):
         Network(LeakyStep(3), WEIGHTS, coupling="tanh", coupled_var="x", slope=1.0)

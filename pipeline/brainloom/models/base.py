@@ -21,8 +21,6 @@ from brainloom.noise.base import NoiseProcess  # noqa: E402
 # Importing brainstate resets jax to single precision; keep what the process had chosen.
 brainstate.environ.set(precision=64 if _X64 else 32)
 
-ALIASES = ("source", "bold", "eeg")
-
 
 class NeuralMass(brainstate.nn.Dynamics):
     """
@@ -217,18 +215,19 @@ class NeuralMass(brainstate.nn.Dynamics):
         Raises
         ------
         ValueError
-            A port got a plain amplitude: white noise enters states only.
+            A port got white noise, which enters states only.
         """
         slots = {}
         for name in (*self.state_names(), *self.port_names()):
             given = getattr(self, f"noise_{name}")
-            if isinstance(given, NoiseProcess):
-                slots[name] = given
-            elif given is not None and name in self.port_names():
+            signal = isinstance(given, NoiseProcess) and not given.WHITE
+            if name in self.port_names() and given is not None and not signal:
                 raise ValueError(
-                    f"noise_{name} is an amplitude, but white noise enters states only; "
+                    f"noise_{name} is white, but white noise enters states only; "
                     "give an OUProcess for a port, or noise_<state>"
                 )
+            if isinstance(given, NoiseProcess):
+                slots[name] = given
         return slots
 
     def initial_values(self, batch_size: int | None = None, key: jax.Array | None = None) -> Arrays:
@@ -370,4 +369,4 @@ def _reader(name: str) -> Any:
     return lambda params, state: state[name]
 
 
-__all__ = ["ALIASES", "Arrays", "NeuralMass", "Observable", "Parameter", "Port", "State", "port", "shown"]
+__all__ = ["Arrays", "NeuralMass", "Observable", "Parameter", "Port", "State", "port", "shown"]
