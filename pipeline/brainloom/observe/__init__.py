@@ -4,8 +4,8 @@ Streaming observers: what a simulation computes while it runs, without keeping i
 They are given to ``Simulator.run(observe=[...])``; a new one is a subclass of `Observer`.
 """
 
-from brainloom.observe.average import TemporalAverage
-from brainloom.observe.base import Observer
+from brainloom.observe.average import Sample, TemporalAverage
+from brainloom.observe.base import Filter, Observer, Piped
 from brainloom.observe.moments import RunningFC, RunningMoments
 
-__all__ = ["Observer", "RunningFC", "RunningMoments", "TemporalAverage"]
+__all__ = ["Filter", "Observer", "Piped", "RunningFC", "RunningMoments", "Sample", "TemporalAverage"]

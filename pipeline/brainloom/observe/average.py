@@ -1,14 +1,14 @@
-"""Mean of an observable over each sampling interval."""
+"""Samples of an observable, and its mean over each sampling interval."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from brainloom.models.declare import Arrays
 from brainloom.observe.base import Observer
 
 
@@ -19,8 +19,59 @@ class Sum(NamedTuple):
     n: jax.Array
 
 
-@dataclass(frozen=True)
-class TemporalAverage(Observer):
+class Sample(Observer):
+    """
+    The observable itself at each sample: subsampling, and the start of a chain of filters.
+
+    Parameters
+    ----------
+    source : str
+    name : str
+        ``"sample"`` if not given.
+    every : Quantity, number or int, optional
+        Sampling interval: a time, or a number of steps if it is an int; that of the run if not given.
+
+    Examples
+    --------
+    >>> from brainloom import HopfStep, Simulator
+    >>> run = Simulator(HopfStep(2), dt=0.1).run
+    >>> run(20.0, observe=[Sample("x", every=5.0)])["sample"].shape
+    (4, 2)
+    """
+
+    STATIC: ClassVar[tuple[str, ...]] = ("source", "name")
+    NAME: ClassVar[str] = "sample"
+
+    def __init__(self, source: str = "source", name: str = "", every: Any = None) -> None:
+        super().__init__(source, name)
+        self.every = every
+
+    def interval(self) -> Any:
+        """See `Observer.interval`."""
+        return self.every
+
+    def start(self, p: Arrays, value: jax.Array) -> jax.Array:
+        """See `Observer.start`."""
+        return value
+
+    def page(self, p: Arrays, memory: jax.Array, values: jax.Array, dt: Any) -> jax.Array:
+        """See `Observer.page`."""
+        return values[-1]
+
+    def sample(self, p: Arrays, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Observer.sample`."""
+        return memory, memory
+
+    def samples(self, p: Arrays, memory: jax.Array, values: jax.Array, dt: Any) -> tuple[Any, Any]:
+        """See `Observer.samples`."""
+        return values[-1, -1], values[:, -1]
+
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """See `Observer.present`."""
+        return unit(value, 1)
+
+
+class TemporalAverage(Sample):
     """
     Mean over each sampling interval: every step since the last sample counts once.
 
@@ -29,6 +80,8 @@ class TemporalAverage(Observer):
     source : str
     name : str
         ``"average"`` if not given.
+    every : Quantity, number or int, optional
+        Sampling interval: a time, or a number of steps if it is an int; that of the run if not given.
 
     Notes
     -----
@@ -43,24 +96,25 @@ class TemporalAverage(Observer):
     (20, 2)
     """
 
-    name: str = "average"
+    NAME: ClassVar[str] = "average"
 
-    def start(self, value: jax.Array) -> Sum:
+    def start(self, p: Arrays, value: jax.Array) -> Sum:
         """See `Observer.start`."""
         return Sum(jnp.zeros_like(value), jnp.zeros((), value.dtype))
 
-    def step(self, memory: Sum, value: jax.Array, dt: jax.Array) -> Sum:
-        """See `Observer.step`."""
-        return Sum(memory.total + value, memory.n + 1.0)
+    def page(self, p: Arrays, memory: Sum, values: jax.Array, dt: Any) -> Sum:
+        """See `Observer.page`; rows of one page stand for the same number of steps."""
+        return Sum(memory.total + jnp.sum(values, axis=0) * dt, memory.n + values.shape[0] * dt)
 
-    def settled(self, memory: Sum) -> Sum:
+    def settled(self, p: Arrays, memory: Sum) -> Sum:
         """See `Observer.settled`."""
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def sample(self, memory: Sum) -> tuple[Sum, jax.Array]:
+    def sample(self, p: Arrays, memory: Sum) -> tuple[Sum, jax.Array]:
         """See `Observer.sample`."""
-        return self.settled(memory), memory.total / jnp.maximum(memory.n, 1.0)
+        some = memory.n > 0
+        return self.settled(p, memory), memory.total / jnp.where(some, memory.n, 1.0)
 
-    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
-        """See `Observer.present`."""
-        return unit(value, 1)
+    def samples(self, p: Arrays, memory: Sum, values: jax.Array, dt: Any) -> tuple[Sum, jax.Array]:
+        """See `Observer.samples`; the memory is empty where an interval is not longer than a page."""
+        return self.settled(p, memory), jnp.mean(values, axis=1)

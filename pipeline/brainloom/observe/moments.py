@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from brainloom.models.declare import Arrays
 from brainloom.observe.base import Observer
 
 
@@ -37,13 +37,12 @@ class Moments(NamedTuple):
     lost: jax.Array | None
 
 
-@dataclass(frozen=True)
 class RunningMoments(Observer):
     """
     Mean and covariance over all steps, or every k-th.
 
-    Each value updates mean and sum of products (Welford 1962, Technometrics 4:419; Chan et al. 1983, Am Stat
-    37:242); in single precision the sum is compensated (Kahan 1965, CACM 8:40), so that its error does not grow
+    Mean and sum of products of each page of steps are joined to those before (Chan et al. 1983, Am Stat 37:242);
+    in single precision the sum is compensated (Kahan 1965, CACM 8:40), so that its error does not grow
     with the number of steps.
 
     Parameters
@@ -68,32 +67,39 @@ class RunningMoments(Observer):
     (3000, (2, 2))
     """
 
-    name: str = "moments"
-    every: int = 1
+    STATIC: ClassVar[tuple[str, ...]] = ("source", "name", "every")
+    SAMPLES: ClassVar[bool] = False
+    NAME: ClassVar[str] = "moments"
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"every is {self.every}; it is a number of steps, at least 1")
+    def __init__(self, source: str = "source", name: str = "", every: int = 1) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every is {every}; it is a number of steps, at least 1")
+        super().__init__(source, name)
+        self.every = every
 
-    def start(self, value: jax.Array) -> Moments:
+    def start(self, p: Arrays, value: jax.Array) -> Moments:
         """See `Observer.start`."""
         pairs = jnp.zeros((*value.shape, value.shape[-1]), value.dtype)
         nothing = jnp.zeros_like(value)
         lost = pairs if jnp.finfo(value.dtype).bits < 64 else None
         return Moments(jnp.zeros((), jnp.int32), jnp.zeros((), value.dtype), nothing, nothing, pairs, lost)
 
-    def step(self, memory: Moments, value: jax.Array, dt: jax.Array) -> Moments:
-        """See `Observer.step`."""
-        memory = memory._replace(steps=memory.steps + 1)
+    def page(self, p: Arrays, memory: Moments, values: jax.Array, dt: Any) -> Moments:
+        """See `Observer.page`."""
+        n_rows = values.shape[0]
         if self.every == 1:
-            return _counted(memory, value)
-        return jax.lax.cond(memory.steps % self.every == 0, _counted, lambda same, _: same, memory, value)
+            counted, weight = values, jnp.ones(n_rows, values.dtype)
+        else:
+            place = (-memory.steps - 1) % self.every + self.every * jnp.arange(-(-n_rows // self.every))
+            weight = (place < n_rows).astype(values.dtype)
+            counted = jnp.take(values, jnp.minimum(place, n_rows - 1), axis=0)
+        return _counted(memory._replace(steps=memory.steps + n_rows), counted, weight)
 
-    def settled(self, memory: Moments) -> Moments:
+    def settled(self, p: Arrays, memory: Moments) -> Moments:
         """See `Observer.settled`."""
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def finish(self, memory: Moments) -> Any:
+    def finish(self, p: Arrays, memory: Moments) -> Any:
         """See `Observer.finish`."""
         covariance = memory.squares / jnp.maximum(memory.n - 1.0, 1.0)
         return {"mean": memory.origin + memory.mean, "covariance": covariance, "count": memory.n}
@@ -104,7 +110,6 @@ class RunningMoments(Observer):
         return found | {"count": value["count"]}
 
 
-@dataclass(frozen=True)
 class RunningFC(RunningMoments):
     """
     Functional connectivity, Pearson's correlation over all steps or every k-th; see `RunningMoments`.
@@ -130,16 +135,16 @@ class RunningFC(RunningMoments):
     (True, 1.0)
     """
 
-    name: str = "fc"
+    NAME: ClassVar[str] = "fc"
     DIMS: ClassVar[tuple[str, ...]] = ("region", "region_to")
 
     def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
         """See `Observer.present`; a correlation has no unit."""
         return value
 
-    def finish(self, memory: Moments) -> jax.Array:
+    def finish(self, p: Arrays, memory: Moments) -> jax.Array:
         """See `Observer.finish`."""
-        found = super().finish(memory)
+        found = super().finish(p, memory)
         return correlation(found["covariance"], found["mean"])
 
 
@@ -169,12 +174,20 @@ def correlation(covariance: jax.Array, mean: jax.Array) -> jax.Array:
     return jnp.where(both, covariance, 0.0) / spread[..., :, None] / spread[..., None, :]
 
 
-def _counted(memory: Moments, value: jax.Array) -> Moments:
-    n = memory.n + 1.0
-    origin = jnp.where(memory.n == 0.0, jax.lax.stop_gradient(value), memory.origin)
-    away = value - origin - memory.mean
-    mean = memory.mean + away / n
-    new = (memory.n / n * away)[..., :, None] * away[..., None, :]
+def _counted(memory: Moments, values: jax.Array, weight: jax.Array) -> Moments:
+    """Moments with rows, (row, ..., region), that count with weight 1 or 0."""
+    more = jnp.sum(weight)
+    n = memory.n + more
+    some = jnp.maximum(more, 1.0)
+    origin = jnp.where(memory.n == 0.0, jax.lax.stop_gradient(values[0]), memory.origin)
+    away = values - origin
+    column = weight.reshape(-1, *(1,) * (values.ndim - 1))
+    mean = jnp.sum(column * away, axis=0) / some
+    spread = column * (away - mean)
+    change = mean - memory.mean
+    new = jnp.einsum("t...i,t...j->...ij", spread, away - mean)
+    new = new + (memory.n * more / jnp.maximum(n, 1.0)) * change[..., :, None] * change[..., None, :]
+    mean = memory.mean + jnp.where(more > 0, more / jnp.maximum(n, 1.0), 0.0) * change
     if memory.lost is None:
         return Moments(memory.steps, n, origin, mean, memory.squares + new, None)
     new = new - memory.lost
