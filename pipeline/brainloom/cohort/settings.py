@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -28,8 +29,49 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "group": ("model.name", "group"),
     "report": ("input", "model", "connectome", "signal", "fit", "identify", "simulate", "analyse", "group"),
 }
+# With the route spectrum, in place of the above: the steps read the modalities and their sections too.
+_SPECTRUM: dict[str, tuple[str, ...]] = {
+    "index_cohort": (*SECTIONS["index_cohort"], "modality", "eeg", "meg"),
+    "preprocess_signal": (*SECTIONS["preprocess_signal"], "modality", "eeg", "meg"),
+    "fit": (
+        "model",
+        "fit",
+        "analyse.controls",
+        "signal.band",
+        "signal.filter_order",
+        "modality",
+        "eeg",
+        "meg",
+    ),
+    "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order", "modality", "eeg", "meg"),
+    "simulate": ("model", "simulate", "signal", "modality", "eeg", "meg"),
+    "analyse": (*SECTIONS["analyse"], "modality"),
+    "group": (*SECTIONS["group"], "modality"),
+    "report": (*SECTIONS["report"], "modality", "eeg", "meg"),
+}
+# What only one of the two routes reads, and what nothing reads while it is empty.
+_ONLY_FC = (
+    "model.frequency_band",
+    "model.noise_level",
+    "fit.global",
+    "fit.regional",
+    "fit.objective.fc",
+    "fit.objective.lag1",
+    "fit.through_band",
+    "simulate.noise_levels",
+)
+_ONLY_SPECTRUM = (
+    "model.coupling",
+    "fit.route",
+    "fit.parameters",
+    "fit.objective.bold",
+    "fit.objective.eeg",
+    "fit.objective.meg",
+    "simulate.stored",
+)
 # Read by every step.
 COMMON = ("study", "seed", "precision")
+_ABSENT = object()
 # A key that the step knows under a shorter name.
 _RENAMED = {"analyse.controls": "controls"}
 
@@ -57,10 +99,16 @@ def step_settings(config: Mapping[str, Any], step: str) -> dict[str, Any]:
     ['controls', 'fit', 'model', 'precision', 'seed', 'signal', 'study']
     """
     found: dict[str, Any] = {key: config[key] for key in COMMON}
-    for name in SECTIONS[step]:
+    config = used_part(config)
+    sections = SECTIONS if config["route"] == "fc" else SECTIONS | _SPECTRUM
+    for name in sections[step]:
         value: Any = config
         for part in name.split("."):
-            value = value[part]
+            value = value.get(part, _ABSENT)
+            if value is _ABSENT:
+                break
+        if value is _ABSENT:
+            continue
         name = _RENAMED.get(name, name)
         *parents, last = name.split(".")
         place = found
@@ -68,6 +116,40 @@ def step_settings(config: Mapping[str, Any], step: str) -> dict[str, Any]:
             place = place.setdefault(part, {})
         place[last] = value
     return found
+
+
+def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    A configuration without the keys that nothing reads, so that changing them makes nothing run again.
+
+    These are the keys of the other route of fits, of modalities that are not used, and of empty lists of exports.
+
+    Parameters
+    ----------
+    config : mapping
+        Validated.
+
+    Returns
+    -------
+    dict
+        A copy; the key ``route`` is that of the fit.
+    """
+    found = copy.deepcopy(dict(config))
+    route, modality = found["fit"]["route"], found["modality"]
+    unused = [*(_ONLY_SPECTRUM if route == "fc" else _ONLY_FC)]
+    if not found["simulate"]["export"]:
+        unused.append("simulate.export")
+    for name in ("bold", "eeg", "meg"):
+        if name not in modality:
+            unused += ["signal", "model.frequency_band"] if name == "bold" else [name]
+            unused.append(f"fit.objective.{name}")
+    for path in unused:
+        *parents, last = path.split(".")
+        place = found
+        for part in parents:
+            place = place.get(part, {})
+        place.pop(last, None)
+    return found | {"route": route}
 
 
 def settings_json(config: Mapping[str, Any], step: str) -> str:

