@@ -1,0 +1,1 @@
+"""Differentiable objectives: how far a prediction is from the data, as one number."""
