@@ -53,7 +53,7 @@ def feature_scores(
     ----------
     prediction, target : mapping
         `fc`, `lag1` (region, region), `psd` (region, frequency), `variance` (region,), as made by
-        `brainloom.analysis.features.features`.
+        `brainloom.analysis.features.features`. What the prediction does not have is not scored.
     frequency : (frequency,) array, Hz
     band : (low, high) in Hz
         Frequencies over which spectra are compared.
@@ -66,13 +66,15 @@ def feature_scores(
     - ``psd_r``, ``psd_rmse``: see `brainloom.analysis.spectra`
     - ``variance_r``: see `variance_correlation`
     """
-    return {
-        **fc_scores(prediction["fc"], target["fc"]),
-        "lag1_r": pearson(prediction["lag1"], target["lag1"]),
-        "psd_r": psd_correlation(prediction["psd"], target["psd"], frequency, band),
-        "psd_rmse": psd_rmse(prediction["psd"], target["psd"], frequency, band),
-        "variance_r": variance_correlation(prediction["variance"], target["variance"]),
-    }
+    out = fc_scores(prediction["fc"], target["fc"])
+    if "lag1" in prediction:
+        out["lag1_r"] = pearson(prediction["lag1"], target["lag1"])
+    if "psd" in prediction:
+        out["psd_r"] = psd_correlation(prediction["psd"], target["psd"], frequency, band)
+        out["psd_rmse"] = psd_rmse(prediction["psd"], target["psd"], frequency, band)
+    if "variance" in prediction:
+        out["variance_r"] = variance_correlation(prediction["variance"], target["variance"])
+    return out
 
 
 def log_weight_correlation(weights: np.ndarray, fc: np.ndarray) -> float:

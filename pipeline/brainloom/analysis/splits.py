@@ -39,6 +39,31 @@ def _cut(segments: Segments, start: int, stop: int, shortest: int) -> Segments:
     return pieces
 
 
+def train_and_test(runs: Sequence[np.ndarray], how: str) -> tuple[Segments, Segments]:
+    """Training and held-out segments of runs, cut as `make_splits` says.
+
+    Parameters
+    ----------
+    runs : sequence of (time, channel) arrays
+    how : "halves" or "runs"
+
+    Raises
+    ------
+    ValueError
+        `how` is unknown, or there are too few runs.
+    """
+    cutters = {"halves": _halves, "runs": _by_run}
+    if how not in cutters:
+        raise ValueError(f"signal.splits is {how}; it must be halves or runs")
+    return cutters[how](list(runs))
+
+
+def last_third(segments: Segments, shortest: int) -> Segments:
+    """Pieces of the last third of the frames of several segments, without those below a number of frames."""
+    total = sum(map(len, segments))
+    return _cut(segments, total - total // 3, total, shortest)
+
+
 def make_splits(
     runs: Sequence[np.ndarray],
     tr: float,
@@ -76,10 +101,7 @@ def make_splits(
         `how` is unknown, there are too few runs, or a part is too short to be filtered.
     """
     arrays = [np.asarray(run, dtype=np.float64) for run in runs]
-    cutters = {"halves": _halves, "runs": _by_run}
-    if how not in cutters:
-        raise ValueError(f"signal.splits is {how}; it must be halves or runs")
-    train, test = cutters[how](arrays)
+    train, test = train_and_test(arrays, how)
     shortest = minimum_frames(order)
     for part in (*train, *test):
         if len(part) < 3 * shortest:

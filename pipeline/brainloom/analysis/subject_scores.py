@@ -13,6 +13,7 @@ from brainloom.analysis.clean import detrend_only
 from brainloom.analysis.fc import average_correlations, fc_correlation, fisher_z
 from brainloom.analysis.fcd import fcd_ks
 from brainloom.analysis.features import features
+from brainloom.analysis.meeg_scores import add_meeg_rows, families
 from brainloom.analysis.metric_rows import MetricRows
 from brainloom.analysis.scores import feature_scores, log_weight_correlation
 from brainloom.analysis.signal_dataset import stored_splits
@@ -36,9 +37,11 @@ def data_features(signal: xr.Dataset, split: str) -> dict[str, np.ndarray]:
 
 
 def predictor_features(fit: xr.Dataset, predictor: str) -> dict[str, np.ndarray]:
-    """Analytic features of one fitted predictor as plain arrays."""
+    """Analytic features of one fitted predictor as plain arrays, as far as the fit has them."""
     chosen = fit.sel(predictor=predictor)
-    return {name: chosen[f"{name}_model"].values.astype(np.float64) for name in _MODEL}
+    return {
+        name: chosen[f"{name}_model"].values.astype(np.float64) for name in _MODEL if f"{name}_model" in fit
+    }
 
 
 def usable_seeds(simulation: xr.Dataset) -> list[int]:
@@ -70,6 +73,8 @@ def mean_simulated_fc(simulation: xr.Dataset) -> np.ndarray:
 class SubjectScores:
     """Collects the rows, warnings and extra attributes of one subject.
 
+    BOLD is scored if the recording has it; of other modalities only rows are added (`brainloom.analysis.meeg_scores`).
+
     Parameters
     ----------
     subject, model : str
@@ -99,6 +104,9 @@ class SubjectScores:
         self.rows = MetricRows(subject, model)
         self.warnings: list[str] = []
         self.attrs: dict[str, Any] = {}
+        self.has_bold = "fc" in signal
+        if not self.has_bold:
+            return
         self.config = json.loads(signal.attrs["signal_config"])
         self.band = self.config["band"]
         self.windows = (signal.attrs["fcd_window_frames"], signal.attrs["fcd_step_frames"])
@@ -132,11 +140,7 @@ class SubjectScores:
 
     def add_fitted(self) -> None:
         """The fitted model and the controls; random controls as every seed and as mean over seeds."""
-        families: dict[str, list[str]] = {}
-        for predictor in map(str, self.fit["predictor"].values):
-            name, _, _ = predictor.partition(":")
-            families.setdefault("model_analytic" if name == "model" else name, []).append(predictor)
-        for family, predictors in families.items():
+        for family, predictors in families(self.fit).items():
             found = [predictor_features(self.fit, predictor) for predictor in predictors]
             finite = [prediction for prediction in found if np.isfinite(prediction["fc"]).all()]
             if len(finite) < len(found):
@@ -250,9 +254,11 @@ def score_subject(subject: str, model: str, **inputs: Any) -> xr.Dataset:
         `structural_log_fc_r_<split>` (log weights against FC, connected pairs only).
     """
     scores = SubjectScores(subject, model, **inputs)
-    scores.add_data()
-    scores.add_fitted()
-    scores.add_simulated()
-    scores.add_surrogates()
-    scores.add_agreement()
+    if scores.has_bold:
+        scores.add_data()
+        scores.add_fitted()
+        scores.add_simulated()
+        scores.add_surrogates()
+        scores.add_agreement()
+    add_meeg_rows(scores.rows, scores.signal, scores.fit, scores.simulation, scores.warnings)
     return scores.to_dataset()

@@ -1,0 +1,342 @@
+"""EEG or MEG of one subject in the signal dataset: features of each split, and what the spectral route fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainloom.analysis.clean import detrend_only
+from brainloom.analysis.cross_spectra import multitaper_csd
+from brainloom.analysis.meeg import meeg_features
+from brainloom.analysis.splits import Segments, last_third, train_and_test
+from brainloom.core.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+# Directions of sensor space that are fitted at most: the likelihood costs their third power.
+MOST_COMPONENTS = 64
+# Singular values of the lead field below this share of the largest are directions that no region reaches.
+_RANK = 1e-6
+UNITS = {"eeg": "V", "meg": "T"}
+
+
+@dataclass
+class MeegRecording:
+    """Checked recordings of one modality of one subject, as they are to be modelled.
+
+    Attributes
+    ----------
+    modality : str
+        ``eeg`` or ``meg``.
+    runs : list of (time, channel) float64 arrays
+        V or T, in the reference in which they are compared; sources in their own unit.
+    sampling_frequency : float
+        Hz.
+    channels : list of str
+        Sensors, or regions where `lead_field` is None.
+    unit : str
+        Of the series.
+    reference : str
+        Empty if not known.
+    lead_field : (channel, region) array or None
+        V/(A m) or T/(A m), referenced as the recordings.
+    positions : (channel, 3) array or None
+        Head coordinates, mm.
+    """
+
+    modality: str
+    runs: list[np.ndarray]
+    sampling_frequency: float
+    channels: list[str]
+    unit: str
+    reference: str = ""
+    lead_field: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def meeg_splits(runs: Sequence[np.ndarray], how: str, shortest: int) -> dict[str, Segments]:
+    """Training, validation and held-out segments of EEG or MEG, cut as BOLD is.
+
+    Parameters
+    ----------
+    runs : sequence of (time, channel) arrays
+    how : "halves" or "runs"
+    shortest : int
+        Samples that a segment needs.
+
+    Raises
+    ------
+    DataError
+        A part is too short, or there are too few runs.
+    """
+    try:
+        train, test = train_and_test(runs, how)
+    except ValueError as err:
+        raise DataError(str(err)) from err
+    for part in (*train, *test):
+        if len(part) < shortest:
+            raise DataError(
+                f"a part of a recording has {len(part)} samples after the cut into {how}; at least {shortest} are "
+                "needed, so shorten the window or use longer recordings"
+            )
+    return {"train": train, "validation": last_third(train, shortest), "test": test}
+
+
+def component_basis(lead_field: np.ndarray | None, n_channels: int) -> np.ndarray:
+    """Orthonormal directions of channel space that regions reach: `(channel, component)`.
+
+    Left singular vectors of the lead field, strongest first, at most `MOST_COMPONENTS`; without a lead field the
+    channels themselves. The average reference takes one direction away: it is not among them.
+    """
+    if lead_field is None:
+        return np.eye(n_channels)
+    vectors, values, _ = np.linalg.svd(lead_field, full_matrices=False)
+    rank = int((values > _RANK * values[0]).sum())
+    return vectors[:, : min(rank, MOST_COMPONENTS)]
+
+
+def split_cross_spectra(
+    splits: Mapping[str, Segments], sampling_frequency: float, band: Sequence[float], bandwidth: float | None
+) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, int]]]:
+    """Cross-spectra of every split on one grid of frequencies.
+
+    Parameters
+    ----------
+    splits : mapping of split -> list of (time, channel) arrays
+    sampling_frequency : float
+        Hz.
+    band : (low, high)
+        Hz.
+    bandwidth : float or None
+        Hz. None: the raw periodogram; all segments are then cut to the length of the shortest.
+
+    Returns
+    -------
+    frequency : (f,) array, Hz
+    found : dict of split -> (csd (f, channel, channel), number of tapers). A split that cannot be put on the grid
+        (a short validation part) has NaN and 0.
+    """
+    scored = [part for name in ("train", "test") for part in splits[name]]
+    shortest = min(map(len, scored))
+    width = 0.5 * sampling_frequency / shortest if bandwidth is None else bandwidth
+    raw = width * shortest / sampling_frequency <= 1.0 + 1e-9
+    frequency: np.ndarray = np.zeros(0)
+    found: dict[str, tuple[np.ndarray, int]] = {}
+    for name in ("train", "test", "validation"):
+        parts = [part[:shortest] for part in splits[name]] if raw else list(splits[name])
+        try:
+            if not parts or (name == "validation" and raw and min(map(len, parts)) < shortest):
+                raise DataError("the validation part is too short")
+            spectra = multitaper_csd(parts, sampling_frequency, band, width)
+        except DataError:
+            if name != "validation":
+                raise
+            found[name] = (np.full_like(found["train"][0], np.nan), 0)
+            continue
+        frequency = spectra.frequency
+        found[name] = (spectra.csd, spectra.n_tapers)
+    return frequency, found
+
+
+def _part_features(
+    splits: Mapping[str, Segments], rate: float, settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    found = {name: meeg_features(splits[name], rate, settings) for name in ("train", "test")}
+    try:
+        found["validation"] = meeg_features(splits["validation"], rate, settings)
+    except DataError:
+        lost = {key: np.full_like(value, np.nan) for key, value in found["train"].items() if key in _BY_SPLIT}
+        found["validation"] = lost | {"n_samples": 0}
+    return found
+
+
+_BY_SPLIT = {
+    "psd": (("sensor", "frequency"), "{unit}^2/Hz", "power spectral density, one-sided"),
+    "envelope_fc": (("sensor", "sensor_to"), "1", "correlation of orthogonalised envelopes in envelope_band"),
+    "peak_frequency": (("sensor",), "Hz", "alpha peak, NaN without one"),
+    "band_power": (("sensor", "band"), "1", "share of the power in the band"),
+}
+
+
+def meeg_variables(
+    recording: MeegRecording, settings: Mapping[str, Any], *, how: str, regions: Sequence[str]
+) -> xr.Dataset:
+    """
+    Variables of one modality, to be merged into the signal dataset.
+
+    Parameters
+    ----------
+    recording : MeegRecording
+    settings : mapping
+        Section `eeg` or `meg` of the configuration.
+    how : "halves" or "runs"
+        ``signal.splits``.
+    regions : sequence of str
+        Labels of the columns of the lead field.
+
+    Returns
+    -------
+    xarray.Dataset
+        See docs/datasets.md; all names start with the modality.
+
+    Raises
+    ------
+    DataError
+        The recordings are too short for the splits or the windows, or a band does not fit.
+    """
+    name, rate = recording.modality, float(recording.sampling_frequency)
+    shortest = int(np.ceil(settings["window"] * rate - 1e-9))
+    splits = meeg_splits(recording.runs, how, shortest)
+    found = _part_features(splits, rate, settings)
+    basis = component_basis(recording.lead_field, len(recording.channels))
+    projected = {key: [part @ basis for part in parts] for key, parts in splits.items()}
+    grid, spectra = split_cross_spectra(projected, rate, settings["band"], settings["bandwidth"])
+    units = {"unit": recording.unit}
+
+    def dims(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"{name}_{one}" for one in names)
+
+    data: dict[str, Any] = {
+        f"{name}_{key}": (
+            ("split", *dims(axes)),
+            np.stack([np.asarray(found[split][key]) for split in SPLITS]),
+            {"units": unit.format(**units), "long_name": f"{name.upper()}: {text}"},
+        )
+        for key, (axes, unit, text) in _BY_SPLIT.items()
+    }
+    data[f"{name}_duration"] = (
+        ("split",),
+        np.array([sum(map(len, splits[split])) / rate for split in SPLITS]),
+        {"units": "s", "long_name": "length of the part"},
+    )
+    data[f"{name}_basis"] = (
+        dims(("sensor", "component")),
+        basis,
+        {"units": "1", "long_name": "directions of the channels that are fitted, orthonormal"},
+    )
+    data[f"{name}_csd"] = (
+        ("split", *dims(("csd_frequency", "component", "component_to"))),
+        np.stack([spectra[split][0] for split in SPLITS]),
+        {"units": f"{recording.unit}^2/Hz", "long_name": "cross-spectral density of components, two-sided"},
+    )
+    data[f"{name}_csd_n"] = (
+        ("split",),
+        np.array([spectra[split][1] for split in SPLITS], dtype=np.int64),
+        {"units": "1", "long_name": "tapers averaged in the cross-spectra"},
+    )
+    if recording.lead_field is not None:
+        data[f"{name}_lead_field"] = (
+            (f"{name}_sensor", "region"),
+            recording.lead_field,
+            {"units": f"{recording.unit}/(A*m)", "long_name": "sensor value of a unit dipole in the region"},
+        )
+    if recording.positions is not None:
+        data[f"{name}_position"] = (
+            (f"{name}_sensor", "axis"),
+            recording.positions,
+            {"units": "mm", "long_name": "position of the sensor in the head"},
+        )
+    labels = np.array(recording.channels, dtype=str)
+    numbers = np.arange(basis.shape[1])
+    coords: dict[str, Any] = {
+        "split": ("split", np.array(SPLITS), {"long_name": "part of the data"}),
+        "region": ("region", np.array(regions, dtype=str), {"long_name": "region"}),
+        f"{name}_sensor": (f"{name}_sensor", labels, {"long_name": "sensor"}),
+        f"{name}_sensor_to": (f"{name}_sensor_to", labels, {"long_name": "sensor"}),
+        f"{name}_frequency": (
+            f"{name}_frequency",
+            found["train"]["frequency"],
+            {"units": "Hz", "long_name": "frequency"},
+        ),
+        f"{name}_band": (f"{name}_band", np.array(found["train"]["bands"], dtype=str), {"long_name": "band"}),
+        f"{name}_component": (f"{name}_component", numbers, {"units": "1", "long_name": "component"}),
+        f"{name}_component_to": (f"{name}_component_to", numbers, {"units": "1", "long_name": "component"}),
+        f"{name}_csd_frequency": (
+            f"{name}_csd_frequency",
+            grid,
+            {"units": "Hz", "long_name": "middle of the bin"},
+        ),
+    }
+    if recording.positions is not None:
+        coords["axis"] = ("axis", np.array(["x", "y", "z"]), {"long_name": "axis of the head"})
+    attrs = {
+        f"{name}_sampling_frequency": rate,
+        f"{name}_reference": recording.reference,
+        f"{name}_space": "region" if recording.lead_field is None else "sensor",
+        f"{name}_unit": recording.unit,
+        f"{name}_config": json.dumps(dict(settings), sort_keys=True),
+        **{f"{name}_{key}": value for key, value in recording.attrs.items()},
+    }
+    return xr.Dataset(data, coords=coords, attrs=attrs)
+
+
+def bold_cross_spectra(
+    splits: Mapping[str, Segments],
+    tr: float,
+    band: Sequence[float],
+    bandwidth: float | None,
+    labels: Sequence[str],
+) -> xr.Dataset:
+    """
+    Cross-spectra of BOLD for the spectral route, to be merged into the signal dataset.
+
+    Each segment is detrended, and expressed relative to its mean where every region has one.
+
+    Parameters
+    ----------
+    splits : mapping of split -> list of (time, region) arrays
+        Raw series.
+    tr : float
+        Repetition time in s.
+    band : (low, high)
+        Hz.
+    bandwidth : float or None
+        Hz; None is the raw periodogram.
+    labels : sequence of str
+        Regions.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``bold_csd(split, bold_csd_frequency, region, region_to)``, ``bold_csd_n(split)``; attribute ``bold_unit``.
+    """
+    parts = [part for name in ("train", "test") for part in splits[name]]
+    has_mean = all(bool((np.abs(part.mean(axis=0)) > part.std(axis=0)).all()) for part in parts)
+
+    def prepared(part: np.ndarray) -> np.ndarray:
+        return detrend_only(part / part.mean(axis=0) if has_mean else part)
+
+    ready = {name: [prepared(part) for part in splits[name]] for name in SPLITS}
+    grid, spectra = split_cross_spectra(ready, 1.0 / tr, band, bandwidth)
+    unit = "1" if has_mean else "as recorded"
+    return xr.Dataset(
+        {
+            "bold_csd": (
+                ("split", "bold_csd_frequency", "region", "region_to"),
+                np.stack([spectra[split][0] for split in SPLITS]),
+                {
+                    "units": "1/Hz" if has_mean else "(as recorded)^2/Hz",
+                    "long_name": "cross-spectral density of BOLD"
+                    + (" relative to its mean" if has_mean else "")
+                    + ", two-sided",
+                },
+            ),
+            "bold_csd_n": (
+                ("split",),
+                np.array([spectra[split][1] for split in SPLITS], dtype=np.int64),
+                {"units": "1", "long_name": "tapers averaged in the cross-spectra"},
+            ),
+        },
+        coords={
+            "split": ("split", np.array(SPLITS)),
+            "region": ("region", np.array(labels, dtype=str)),
+            "region_to": ("region_to", np.array(labels, dtype=str)),
+            "bold_csd_frequency": ("bold_csd_frequency", grid, {"units": "Hz", "long_name": "frequency"}),
+        },
+        attrs={"bold_unit": unit},
+    )
