@@ -1,0 +1,447 @@
+"""
+Networks near a fixed point: small matrices of every region, and the matrices that couple them.
+
+A region is ``x' = A x + B u``, ``s = C x`` (what it sends) and ``z = Z x + D u`` (what is observed). Ports get
+``u_i = sum_j K_ij s_j(t - tau_ij) + T_i s_i``. Nothing of the size (state region) x (state region) is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from brainloom import coupling, engine
+from brainloom.core.errors import BrainloomError
+from brainloom.engine import Arrays, Structure, Term
+from brainloom.noise import MultiplicativeNoise, OUProcess, WhiteNoise
+
+
+class LinearError(BrainloomError, ValueError):
+    """A model or its noise has no linear theory here; the sentence says why and what to do."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["weights", "instant", "delay"],
+    meta_fields=["port", "source"],
+)
+@dataclass(frozen=True)
+class Link:
+    """
+    One coupling near the fixed point.
+
+    Attributes
+    ----------
+    weights : (region, region) array
+        What a change of source j adds at the port of region i, after `delay`.
+    instant : (region,) array
+        What a change of the receiving region's own observable adds, without delay.
+    delay : (region, region) array or None
+        In the time unit of the model.
+    port, source : int
+        Rows of the ports and sources of a `Linear`.
+    """
+
+    weights: jax.Array
+    instant: jax.Array
+    delay: jax.Array | None
+    port: int
+    source: int
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["row", "delay"], meta_fields=["port"])
+@dataclass(frozen=True)
+class Feedback:
+    """A region's own delayed observable: `row` (state, region) is its derivative, `delay` (region,)."""
+
+    row: jax.Array
+    delay: jax.Array
+    port: int
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["amplitude", "rate", "factor"],
+    meta_fields=["state", "port"],
+)
+@dataclass(frozen=True)
+class Channel:
+    """
+    One noise of every region: white, or white through a low-pass filter.
+
+    Attributes
+    ----------
+    amplitude : (region,) array
+        Of the white noise, per sqrt(time).
+    rate : (region,) array or None
+        The signal is the noise times ``1 / (rate + s)``; None for white noise.
+    factor : (region, region) array or None
+        Mixes independent draws of the regions; None if they are independent.
+    state, port : int
+        Where it enters; the other one is -1.
+    """
+
+    amplitude: jax.Array
+    rate: jax.Array | None
+    factor: jax.Array | None
+    state: int
+    port: int
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["a", "b", "c", "z", "d", "links", "feedback", "noise"],
+    meta_fields=["outputs"],
+)
+@dataclass(frozen=True)
+class Linear:
+    """
+    A network near a fixed point; see `linearise`.
+
+    Attributes
+    ----------
+    a : (state, state, region) array
+    b : (state, port, region) array
+    c : (source, state, region) array
+    z : (output, state, region) array
+    d : (output, port, region) array
+    links : tuple of Link
+    feedback : tuple of Feedback
+    noise : tuple of Channel
+    outputs : tuple of str
+    """
+
+    a: jax.Array
+    b: jax.Array
+    c: jax.Array
+    z: jax.Array
+    d: jax.Array
+    links: tuple[Link, ...]
+    feedback: tuple[Feedback, ...]
+    noise: tuple[Channel, ...]
+    outputs: tuple[str, ...]
+
+
+def linearise(
+    structure: Structure,
+    values: Arrays,
+    state: Arrays,
+    outputs: Sequence[str] = (),
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    noise: bool = True,
+) -> Linear:
+    """
+    Linear network around a state.
+
+    Parameters
+    ----------
+    structure : Structure
+        Static description, ``model.structure(method, dt)`` or ``lower(model, dt).structure``.
+    values : dict of arrays
+        Constrained parameters, ``parameter_values()`` of a network or ``constrain(params)`` of a lowered model.
+    state : dict of (region,) arrays
+        The fixed point, see `brainloom.linear.equilibrium.fixed_point`.
+    outputs : sequence of str
+        Observables to follow.
+    inputs : dict of arrays, optional
+        Constant inputs at ports.
+    noise : bool
+        Whether to take up the noise, which then needs a linear theory.
+
+    Returns
+    -------
+    Linear
+        In the units in which the model declares its states, ports and observables, and its time unit.
+
+    Raises
+    ------
+    LinearError
+        A map, a model whose own equations couple regions, unknown outputs, or noise without a linear theory.
+    """
+    check_model(structure)
+    known = structure.model.observables()
+    unknown = [name for name in outputs if name not in known]
+    if unknown:
+        raise LinearError(
+            f"{structure.model.__name__} has no observable {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    p, full, inputs = at_rest(structure, values, state, inputs)
+    names = structure.model.state_names()
+    ports = _ports(structure)
+    sources = _sources(structure)
+    own_terms = [term for term in structure.terms if term.kind == "own"]
+    arriving = engine.port_values(structure, p, full, inputs)
+    for term in own_terms:
+        arriving[term.port] = engine.observe(structure, p, full, term.source)
+    n = structure.n_regions
+    rest = {name: value for name, value in full.items() if name not in names}
+    plain = ito(structure)
+
+    def local(x: jax.Array, u: jax.Array) -> jax.Array:
+        """Derivatives, sources, own delayed observables and outputs, one row each."""
+        own = rest | dict(zip(names, x, strict=True))
+        there = arriving | dict(zip(ports, u, strict=True))
+        slope = engine._with_signals(plain, p, own, structure.model.rhs(p, own, there, 0.0))
+        found = [slope[name] for name in names]
+        found += [engine.observe(structure, p, own, name) for name in sources]
+        found += [engine.observe(structure, p, own, term.source) for term in own_terms]
+        found += [engine.observe(structure, p, own, name, there) for name in outputs]
+        return jnp.stack([jnp.broadcast_to(one, (n,)) for one in found])
+
+    dtype = state[names[0]].dtype
+    x = jnp.stack([jnp.broadcast_to(state[name], (n,)) for name in names])
+    u = (
+        jnp.stack([jnp.broadcast_to(jnp.asarray(arriving[k], dtype), (n,)) for k in ports])
+        if ports
+        else x[:0]
+    )
+    size = len(names) + len(ports)
+    basis = jnp.broadcast_to(jnp.eye(size, dtype=dtype)[:, :, None], (size, size, n))
+
+    def along(direction: jax.Array) -> jax.Array:
+        return jax.jvp(local, (x, u), (direction[: len(names)], direction[len(names) :]))[1]
+
+    slopes = jax.vmap(along, out_axes=1)(basis)  # (row, state or port, region)
+    cuts = [len(names), len(names) + len(sources), len(names) + len(sources) + len(own_terms)]
+    field, sent, returned, seen = jnp.split(slopes, cuts)
+    k = len(names)
+    feedback = tuple(
+        Feedback(row[:k], jnp.broadcast_to(values[term.delay], (n,)), ports.index(term.port))
+        for term, row in zip(own_terms, returned, strict=True)
+    )
+    links = tuple(
+        _link(structure, p, full, term, ports, sources) for term in structure.terms if term.kind != "own"
+    )
+    return Linear(
+        a=field[:, :k],
+        b=field[:, k:],
+        c=sent[:, :k],
+        z=seen[:, :k],
+        d=seen[:, k:],
+        links=links,
+        feedback=feedback,
+        noise=_channels(structure, p, full, ports) if noise else (),
+        outputs=tuple(outputs),
+    )
+
+
+def at_rest(
+    structure: Structure, values: Arrays, state: Arrays, inputs: Mapping[str, Any] | None = None
+) -> tuple[Arrays, Arrays, Arrays]:
+    """Prepared parameters, the state with noise signals at their means, and inputs as arrays."""
+    p = engine.prepare(structure, values, 1.0)
+    means = engine.start_noise(structure, p, (structure.n_regions,), None)
+    given = {name: jnp.asarray(value) for name, value in (inputs or {}).items()}
+    unknown = sorted(set(given) - set(structure.model.port_names()))
+    if unknown:
+        raise LinearError(
+            f"{structure.model.__name__} has no port {', '.join(unknown)}; "
+            f"it has {', '.join(structure.model.port_names())}"
+        )
+    return p, dict(state) | means, given
+
+
+def ito(structure: Structure) -> Structure:
+    """The same system as an Ito equation: what a scheme of the other kind adds is left out."""
+    return replace(structure, method="euler")
+
+
+def check_model(structure: Structure) -> None:
+    """
+    Refuse models without a linear theory of separate regions.
+
+    Raises
+    ------
+    LinearError
+    """
+    name = structure.model.__name__
+    if structure.model.MAP:
+        raise LinearError(
+            f"{name} is a map in discrete time; spectra by linear theory need a differential equation"
+        )
+    if structure.model.CATEGORY == "network":
+        raise LinearError(
+            f"the equations of {name} couple regions by themselves; take its matrix with "
+            "brainloom.linear.jacobian and use brainloom.linear.spectra.cross_spectrum"
+        )
+
+
+def link_matrix(link: Link, s: jax.Array) -> jax.Array:
+    """What sources add at the port for signals ``exp(s t)``: (region, region)."""
+    weights = link.weights if link.delay is None else link.weights * jnp.exp(-s * link.delay)
+    return weights + jnp.diag(link.instant)
+
+
+def local_matrix(linear: Linear, s: jax.Array) -> jax.Array:
+    """``s - A`` of every region with its own delayed feedback, (region, state, state)."""
+    a = linear.a
+    for one in linear.feedback:
+        a = a + linear.b[:, one.port][:, None] * one.row[None] * jnp.exp(-s * one.delay)
+    return s * jnp.eye(a.shape[0], dtype=a.dtype) - jnp.moveaxis(a, -1, 0)
+
+
+def loop_matrix(linear: Linear, ports_to_rows: jax.Array, s: jax.Array) -> jax.Array:
+    """
+    Sources to what follows from them after one passage through a coupling and a region.
+
+    Parameters
+    ----------
+    linear : Linear
+    ports_to_rows : (row, port, region) array
+        Response of each row to each port within a region.
+    s : scalar
+
+    Returns
+    -------
+    (row * region, source * region) array
+    """
+    rows, _, n = ports_to_rows.shape
+    sources = linear.c.shape[0]
+    columns = [jnp.zeros((rows, n, n), ports_to_rows.dtype) for _ in range(sources)]
+    for link in linear.links:
+        passed = ports_to_rows[:, link.port, :, None] * link_matrix(link, s)
+        columns[link.source] = columns[link.source] + passed
+    return jnp.stack(columns, axis=2).reshape(rows * n, sources * n)
+
+
+def solve(linear: Linear, shift: Any, right: jax.Array) -> jax.Array:
+    """
+    Solve ``(shift - J) x = right`` with the Jacobian J of the whole network without delays.
+
+    Parameters
+    ----------
+    linear : Linear
+    shift : scalar
+        Real.
+    right : (state, region) array
+
+    Returns
+    -------
+    (state, region) array
+    """
+    still = without_delays(linear)
+    # linear in `right` all the way, as reverse mode asks for
+    inner = jnp.linalg.inv(local_matrix(still, jnp.asarray(shift, right.dtype)))
+    own = jnp.einsum("ikl,li->ki", inner, right)
+    if not linear.links:
+        return own
+    by_port = jnp.einsum("ikl,lqi->kqi", inner, linear.b)
+    sources, _, n = linear.c.shape
+    reached = jnp.einsum("mki,kqi->mqi", linear.c, by_port)
+    loop = loop_matrix(still, reached, jnp.zeros((), right.dtype))
+    alone = jnp.einsum("mki,ki->mi", linear.c, own).reshape(-1)
+    sent = jnp.linalg.solve(jnp.eye(sources * n, dtype=loop.dtype) - loop, alone).reshape(sources, n)
+    for link in still.links:
+        arriving = link_matrix(link, jnp.zeros((), right.dtype)) @ sent[link.source]
+        own = own + by_port[:, link.port] * arriving
+    return own
+
+
+def without_delays(linear: Linear) -> Linear:
+    """The same network with every delay 0."""
+    links = tuple(replace(link, delay=None) for link in linear.links)
+    feedback = tuple(replace(one, delay=jnp.zeros_like(one.delay)) for one in linear.feedback)
+    return replace(linear, links=links, feedback=feedback)
+
+
+def full_jacobian(linear: Linear) -> jax.Array:
+    """
+    Jacobian of the whole network with every delay 0.
+
+    Returns
+    -------
+    (state * region, state * region) array, 1/time; blocks in the order of the states.
+    """
+    still = without_delays(linear)
+    k, _, n = linear.a.shape
+    zero = jnp.zeros((), linear.a.dtype)
+    own = -local_matrix(still, zero)  # (region, state, state)
+    found = jnp.einsum("ikl,ij->kilj", own, jnp.eye(n, dtype=own.dtype))
+    for link in still.links:
+        passed = link_matrix(link, zero)
+        found = found + jnp.einsum("ki,ij,lj->kilj", linear.b[:, link.port], passed, linear.c[link.source])
+    return found.reshape(k * n, k * n)
+
+
+# --- parts ---------------------------------------------------------------------------------------------------
+
+
+def _ports(structure: Structure) -> tuple[str, ...]:
+    """Ports that something arrives at, couplings first."""
+    names = [term.port for term in structure.terms]
+    states = structure.model.state_names()
+    names += [slot for slot, process in structure.processes if not process[0].WHITE and slot not in states]
+    return tuple(dict.fromkeys(names))
+
+
+def _sources(structure: Structure) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(term.source for term in structure.terms if term.kind != "own"))
+
+
+def _link(
+    structure: Structure, p: Arrays, full: Arrays, term: Term, ports: Sequence[str], sources: Sequence[str]
+) -> Link:
+    kind = coupling.KINDS[term.kind]
+    own = engine.parameters_of(p, term)
+    x = jnp.broadcast_to(engine.observe(structure, p, full, term.source), (structure.n_regions,))
+    weights = coupling.prepared_weights(term.kind, p[term.weights])
+    if kind.pre is None:
+        channels, slopes = (x,), (jnp.ones_like(x),)
+    else:
+        pairs = {part: coupling.per_pair(own[part]) for part in kind.pairwise}
+        plain = all(jnp.ndim(own[part]) == 0 for part in kind.pairwise)
+        sent = x if plain else jnp.broadcast_to(x, weights.shape)
+        pre = partial(kind.pre, own | pairs)
+        channels, slopes = jax.jvp(pre, (sent,), (jnp.ones_like(sent),))
+    sums = tuple(jnp.sum(weights * channel, axis=-1) for channel in channels)
+    degree = p[f"{term.name}.degree"]
+
+    def combine(sums: tuple, target: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(kind.combine(own, sums, target, degree), x.shape)
+
+    still = tuple(jnp.zeros_like(one) for one in sums)
+    one, none = jnp.ones_like(x), jnp.zeros_like(x)
+    total = jnp.zeros_like(weights)
+    for index, slope in enumerate(slopes):
+        moved = (*still[:index], one, *still[index + 1 :])
+        gain = jax.jvp(combine, (sums, x), (moved, none))[1]
+        total = total + gain[:, None] * weights * slope
+    return Link(
+        weights=total,
+        instant=jax.jvp(combine, (sums, x), (still, one))[1],
+        delay=p[term.delay] if term.delay else None,
+        port=ports.index(term.port),
+        source=sources.index(term.source),
+    )
+
+
+def _channels(structure: Structure, p: Arrays, full: Arrays, ports: Sequence[str]) -> tuple[Channel, ...]:
+    names, n = structure.model.state_names(), structure.n_regions
+    found = []
+    for name in structure.white:
+        amplitude = jnp.broadcast_to(p[f"noise_{name}"], (n,))
+        found.append(Channel(amplitude, None, None, names.index(name), -1))
+    for slot, process in structure.processes:
+        own = engine._process_parameters(p, slot)
+        at = (names.index(slot), -1) if slot in names else (-1, ports.index(slot))
+        factor = own.get("factor")
+        if issubclass(process[0], OUProcess):
+            rate = jnp.broadcast_to(1.0 / own["tau"], (n,))
+            found.append(Channel(own["sigma"] * jnp.sqrt(2.0 * rate), rate, factor, *at))
+        elif issubclass(process[0], (WhiteNoise, MultiplicativeNoise)):
+            unmixed = {name: value for name, value in own.items() if name != "factor"}
+            x = jnp.broadcast_to(full[slot], (n,))
+            amplitude = process[0].kick(process, unmixed, x, jnp.ones_like(x), 1.0)
+            found.append(Channel(amplitude, None, factor, *at))
+        else:
+            raise LinearError(
+                f"noise_{slot} of {structure.model.__name__} is {process[0].__name__}, which has no spectrum in "
+                "linear theory here; give white noise or an OUProcess"
+            )
+    return tuple(found)
