@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.core.units import number, quantity
+from brainloom.core.units import number, parse, quantity
 from brainloom.engine import Arrays
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import node_of
+from brainloom.observe.base import Observer
 
 Monitors = str | Sequence[str] | Callable | Mapping[str, Any] | None
 
@@ -88,24 +90,93 @@ def monitor_names(model: Any, monitors: Monitors) -> tuple[tuple[str, Any], ...]
 
 def check_observers(node: NeuralMass, observers: tuple, monitors: tuple[tuple[str, Any], ...]) -> None:
     """
-    Check that observers can see their observables and that results do not share a name.
+    Check that observers know their observables and that results do not share a name.
 
     Raises
     ------
+    TypeError
+        Something that is not an observer.
     ValueError
-        An unknown observable, one that depends on inputs, or a name that is taken.
+        An unknown observable, or a name that is taken.
     """
     known = node.observables()
     taken = {"ts", "diverged", *(name for name, _ in monitors)}
     for one in observers:
-        if one.source not in known or known[one.source].driven:
-            usable = ", ".join(name for name, what in known.items() if not what.driven)
+        if not isinstance(one, Observer):
+            raise TypeError(
+                f"observe holds a {type(one).__name__}; give observers, such as brainloom.observe.BOLD(tr)"
+            )
+        if one.source not in known:
             raise ValueError(
-                f"observer {one.name} cannot watch {one.source!r} of {type(node).__name__}; it can {usable}"
+                f"observer {one.name} cannot watch {one.source!r} of {type(node).__name__}; it can {', '.join(known)}"
             )
         if one.name in taken:
             raise ValueError(f"two results are called {one.name!r}; give the observer another name")
         taken.add(one.name)
+
+
+def observer_values(node: NeuralMass, observers: tuple) -> Arrays:
+    """Parameters of observers as plain arrays, beside those of the model."""
+    found = {}
+    for one in observers:
+        what = node.observables()[one.source]
+        unit = parse(what.shown or what.unit, node.time_unit)
+        values = one.values(unit, node.time_unit)
+        found |= {f"observe.{one.name}.{name}": value for name, value in values.items()}
+    return found
+
+
+def shown_factor(node: NeuralMass, source: str) -> float:
+    """Factor from the unit of the equations to that of results."""
+    what = node.observables()[source]
+    if not what.shown:
+        return 1.0
+    return float((1.0 * parse(what.unit, node.time_unit)).to_decimal(parse(what.shown)))
+
+
+class Sampling(NamedTuple):
+    """Base interval in steps, intervals of monitors and of each observer in base samples, and rows of observers."""
+
+    every: int
+    ratio: int
+    ratios: tuple[int, ...]
+    stride: int
+
+
+def sampling(
+    node: NeuralMass, observers: tuple, monitors: tuple, sample_every: Any, dt: float, n_steps: int
+) -> Sampling:
+    """
+    Sampling intervals of a run.
+
+    Raises
+    ------
+    ValueError
+        An interval is longer than the run.
+    """
+    unit = node.time_unit
+    given = None if sample_every is None else interval_steps(sample_every, dt, unit)
+    intervals = []
+    for one in observers:
+        own = one.interval()
+        steps = given or 1 if own is None else interval_steps(own, dt, unit, f"the interval of {one.name}")
+        intervals.append(steps)
+    needed = [(given or 1, "sample_every")] if monitors else []
+    needed += [
+        (k, f"the sampling interval of {one.name}")
+        for k, one in zip(intervals, observers, strict=True)
+        if one.SAMPLES
+    ] or [(given or 1, "sample_every")] * (not monitors)
+    for steps, name in needed:
+        if steps > n_steps:
+            raise ValueError(
+                f"{name} ({steps} steps) is longer than what is left of the run ({n_steps} steps)"
+            )
+    every = math.gcd(*(steps for steps, _ in needed))
+    ratios = tuple(k // every if one.SAMPLES else 1 for k, one in zip(intervals, observers, strict=True))
+    second = float(number(quantity(1.0, "time", unit), "s", "dt"))
+    wanted = math.gcd(every, *(one.stride(dt * second) for one in observers)) if observers else 1
+    return Sampling(every, (given or 1) // every if monitors else 1, ratios, wanted)
 
 
 def port_inputs(node: NeuralMass, inputs: Any, n_steps: int, dt: float) -> tuple[Arrays, Arrays, Any]:

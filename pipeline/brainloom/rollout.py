@@ -48,29 +48,32 @@ class Watch(NamedTuple):
         Steps between samples; 0 takes none.
     emit : callable or None
         ``emit(state, ports) -> pytree`` at every sample; ``ports()`` is what arrives at the model then.
-    each : callable or None
-        ``each(memory, state) -> memory`` after every step: streaming observers.
-    sample : callable or None
-        ``sample(memory) -> (memory, pytree)`` at every sample.
+    watched : tuple of str
+        Observables that streaming observers see.
+    stride : int
+        Steps that one row of a watched observable is the mean of.
+    scale : tuple of float
+        Factor of each watched observable: from the unit of the equations to that of results.
     """
 
     every: int = 0
     emit: Emit | None = None
-    each: Callable[[Any, Arrays], Any] | None = None
-    sample: Callable[[Any], tuple[Any, Any]] | None = None
+    watched: tuple[str, ...] = ()
+    stride: int = 1
+    scale: tuple[float, ...] = ()
 
 
 def run_page(
     structure: Structure,
     p: Arrays,
-    carry: tuple[Arrays, Any],
+    state: Arrays,
     noise: jax.Array | None,
     drive: Drive,
     first_step: Any,
     dt: Any,
     n_steps: int,
     watch: Watch,
-) -> tuple[tuple[Arrays, Any], Any]:
+) -> tuple[Arrays, Any, tuple]:
     """
     Simulate one page.
 
@@ -79,8 +82,8 @@ def run_page(
     structure : Structure
     p : dict of arrays
         From `engine.prepare`.
-    carry : (state, memory)
-        State of the system, histories included, and memory of the observers.
+    state : dict of arrays
+        State of the system, histories included.
     noise : (step, channel, ..., region) array or None
     drive : Drive
     first_step : int, may be traced
@@ -89,17 +92,19 @@ def run_page(
     n_steps : int
         A multiple of ``watch.every``.
     watch : Watch
+        Its stride divides `n_steps`.
 
     Returns
     -------
-    carry
+    state
     samples : pytree, leading axis n_steps / every; None without samples
+    watched : tuple of (n_steps / stride, ..., region) arrays
     """
     body = _Steps(structure, p, drive.held, drive.function, first_step, dt, watch)
     rows = {"noise": noise, "series": drive.series, "index": jnp.arange(n_steps, dtype=jnp.int32)}
     if structure.block == 0:
-        return body.undelayed(carry, rows, n_steps)
-    return body.delayed(carry, rows, n_steps)
+        return body.undelayed(state, rows, n_steps)
+    return body.delayed(state, rows, n_steps)
 
 
 class _Steps:
@@ -111,11 +116,8 @@ class _Steps:
         self.structure, self.p, self.held, self.function = structure, p, held, function
         self.first, self.dt, self.watch = first, dt, watch
 
-    def one(
-        self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads_at: Any = None
-    ) -> tuple[Arrays, Any]:
-        """One step, observers included."""
-        state, memory = carry
+    def one(self, state: Arrays, row: Mapping[str, Any], reads_at: Any = None) -> tuple[Arrays, tuple]:
+        """One step, and what is watched after it."""
         t = (self.first + row["index"]) * self.dt
         inputs = self.held | row["series"]
 
@@ -123,51 +125,70 @@ class _Steps:
             return inputs if self.function is None else inputs | self.function(t + stage * self.dt)
 
         state = engine.step(self.structure, self.p, state, inputs_at, row["noise"], t, self.dt, reads_at)
-        if self.watch.each is not None:
-            memory = self.watch.each(memory, state)
-        return state, memory
+        if not self.watch.watched:
+            return state, ()
+        known, ports = self.structure.model.observables(), {}
+        if any(known[name].driven for name in self.watch.watched):
+            reads = None if reads_at is None else reads_at(1.0)
+            ports = engine.port_values(self.structure, self.p, state, inputs_at(1.0), reads)
+        seen = (engine.observe(self.structure, self.p, state, name, ports) for name in self.watch.watched)
+        scaled = (x if k == 1.0 else k * x for x, k in zip(seen, self.watch.scale, strict=True))
+        return state, tuple(scaled)
 
-    def look(self, carry: tuple[Arrays, Any], row: Mapping[str, Any], reads: Any = None) -> tuple[tuple, Any]:
+    def look(self, state: Arrays, row: Mapping[str, Any], reads: Any = None) -> Any:
         """A sample of the present state; `row` is the step just made, `reads` gives what arrives delayed."""
-        state, memory = carry
-        found: dict[str, Any] = {}
-        if self.watch.emit is not None:
+        if self.watch.emit is None:
+            return {}
 
-            def ports() -> Arrays:
-                t = (self.first + row["index"] + 1) * self.dt
-                moving = {} if self.function is None else self.function(t)
-                inputs = self.held | row["series"] | moving
-                arrived = None if reads is None else reads()
-                return engine.port_values(self.structure, self.p, state, inputs, arrived)
+        def ports() -> Arrays:
+            t = (self.first + row["index"] + 1) * self.dt
+            moving = {} if self.function is None else self.function(t)
+            inputs = self.held | row["series"] | moving
+            arrived = None if reads is None else reads()
+            return engine.port_values(self.structure, self.p, state, inputs, arrived)
 
-            found = self.watch.emit(state, ports)
-        if self.watch.sample is not None:
-            memory, more = self.watch.sample(memory)
-            found = found | more
-        return (state, memory), found
+        return self.watch.emit(state, ports)
 
-    def undelayed(self, carry: tuple, rows: Any, n_steps: int) -> tuple[tuple, Any]:
+    def several(self, state: Arrays, rows: Any, n_steps: int) -> tuple[Arrays, tuple]:
+        """Steps without a sample between them, and rows of what is watched: means over `stride` steps."""
+        stride = self.watch.stride
+        if stride == 1 or not self.watch.watched:
+            return _scan(self.one, state, rows, n_steps)
+
+        def some(state: Arrays, rows: Any) -> tuple[Arrays, tuple]:
+            def step(carry: tuple, row: Any) -> tuple[tuple, None]:
+                state, seen = self.one(carry[0], row)
+                return (state, tuple(a + x for a, x in zip(carry[1], seen, strict=True))), None
+
+            shape = state[self.structure.model.state_names()[0]].shape
+            zero = tuple(jnp.zeros(shape, jnp.result_type(float)) for _ in self.watch.watched)
+            (state, total), _ = jax.lax.scan(step, (state, zero), rows)
+            return state, tuple(x / stride for x in total)
+
+        return _scan(some, state, _grouped(rows, stride), n_steps // stride)
+
+    def undelayed(self, state: Arrays, rows: Any, n_steps: int) -> tuple[Arrays, Any, tuple]:
         every = self.watch.every
+        if every == 0 or self.watch.emit is None:
+            state, seen = self.several(state, rows, n_steps)
+            return state, None if every == 0 else {}, seen
 
-        def step(carry: tuple, row: Any) -> tuple[tuple, None]:
-            return self.one(carry, row), None
-
-        if every == 0:
-            return _scan(step, carry, rows, n_steps)[0], None
-
-        def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
+        def sample(state: Arrays, some: Any) -> tuple[Arrays, Any]:
             if every == 1:
-                return self.look(self.one(carry, some), some)
-            carry, _ = jax.lax.scan(step, carry, some)
-            return self.look(carry, _last(some))
+                state, seen = self.one(state, some)
+                return state, (self.look(state, some), seen)
+            state, seen = self.several(state, some, every)
+            return state, (self.look(state, _last(some)), seen)
 
         grouped = rows if every == 1 else _grouped(rows, every)
-        return _scan(sample, carry, grouped, n_steps // every)
+        state, (found, seen) = _scan(sample, state, grouped, n_steps // every)
+        if every > 1:
+            seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+        return state, found, seen
 
-    def delayed(self, carry: tuple, rows: Any, n_steps: int) -> tuple[tuple, Any]:
+    def delayed(self, state: Arrays, rows: Any, n_steps: int) -> tuple[Arrays, Any, tuple]:
         """Blocks of steps between reads of the history; the history of the page is one long buffer."""
-        every, length = self.watch.every, self.structure.length
-        state, memory = carry
+        every, length = self.watch.every if self.watch.emit is not None else 0, self.structure.length
         batch = state[self.structure.model.state_names()[0]].shape[:-1]
         buffers = {}
         for name in self.structure.histories:
@@ -181,47 +202,53 @@ class _Steps:
         def run(carry: tuple, some: Any, size: int) -> tuple[tuple, Any]:
             return self._block(carry, some, size, emit=inside)
 
-        start = (present, memory, buffers)
+        start = (present, buffers)
         if every == 0 or inside:
             whole = n_steps // block
             head, tail = _cut(rows, whole * block)
             parts = []
             if whole:
-                start, samples = _scan(lambda c, r: run(c, r, block), start, _grouped(head, block), whole)
-                parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples))
+                start, part = _scan(lambda c, r: run(c, r, block), start, _grouped(head, block), whole)
+                parts.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), part))
             if n_steps > whole * block:
-                start, samples = run(start, tail, n_steps - whole * block)
-                parts.append(samples)
-            samples = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+                start, part = run(start, tail, n_steps - whole * block)
+                parts.append(part)
+            samples, seen = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
             thin = every > 1 and block % every > 0  # every step of a block was kept
             found = jax.tree.map(lambda x: x[every - 1 :: every] if thin else x, samples) if inside else None
         else:
 
             def sample(carry: tuple, some: Any) -> tuple[tuple, Any]:
                 if every == block:
-                    carry, _ = run(carry, some, block)
+                    carry, (_, seen) = run(carry, some, block)
                 else:
-                    carry, _ = jax.lax.scan(lambda c, r: run(c, r, block), carry, _grouped(some, block))
-                present, memory, buffers = carry
+                    carry, (_, seen) = jax.lax.scan(
+                        lambda c, r: run(c, r, block), carry, _grouped(some, block)
+                    )
+                    seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+                present, buffers = carry
                 newest = length + some["index"][-1]
-                (present, memory), found = self.look(
-                    (present, memory), _last(some), lambda: reads_now(self.structure, self.p, buffers, newest)
+                found = self.look(
+                    present, _last(some), lambda: reads_now(self.structure, self.p, buffers, newest)
                 )
-                return (present, memory, buffers), found
+                return carry, (found, seen)
 
-            start, found = _scan(sample, start, _grouped(rows, every), n_steps // every)
-        present, memory, buffers = start
+            start, (found, seen) = _scan(sample, start, _grouped(rows, every), n_steps // every)
+            seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+        present, buffers = start
         kept = {HISTORY + name: buffer[:, -length:] for name, buffer in buffers.items()}
-        return (present | kept, memory), found
+        if self.watch.stride > 1:
+            seen = jax.tree.map(lambda x: jnp.mean(_grouped(x, self.watch.stride), axis=1), seen)
+        return present | kept, {} if found is None and self.watch.every else found, seen
 
-    def _block(self, carry: tuple, some: Any, size: int, emit: bool) -> tuple[tuple, Any]:
-        """`size` steps from one read of the history."""
-        present, memory, buffers = carry
+    def _block(self, carry: tuple, some: Any, size: int, emit: bool) -> tuple[tuple, tuple]:
+        """`size` steps from one read of the history; samples, and what is watched at each step."""
+        present, buffers = carry
         newest = self.structure.length - 1 + some["index"][0]
         reads = _reads(self.structure, self.p, buffers, newest, size)
         names = self.structure.histories
 
-        def step(carry: tuple, row: Any) -> tuple[tuple, Any]:
+        def step(state: Arrays, row: Any) -> tuple[Arrays, Any]:
             row, (now, then) = row
 
             def reads_at(stage: float) -> dict[str, tuple]:
@@ -231,18 +258,15 @@ class _Steps:
                     return then
                 return jax.tree.map(lambda a, b: (1.0 - stage) * a + stage * b, now, then)
 
-            state, memory = self.one(carry, row, reads_at)
+            state, seen = self.one(state, row, reads_at)
             kept = {name: engine.observe(self.structure, self.p, state, name) for name in names}
-            found = None
-            if emit and not nested:
-                (state, memory), found = self.look((state, memory), row, lambda: then)
-            return (state, memory), (kept, found)
+            found = self.look(state, row, lambda: then) if emit and not nested else None
+            return state, (kept, seen, found)
 
-        def sample(carry: tuple, rows: Any) -> tuple[tuple, Any]:
-            carry, (kept, _) = _scan(step, carry, rows, every)
+        def sample(state: Arrays, rows: Any) -> tuple[Arrays, Any]:
+            state, (kept, seen, _) = _scan(step, state, rows, every)
             row, (_, then) = _last(rows)
-            carry, found = self.look(carry, row, lambda: then)
-            return carry, (kept, found)
+            return state, (kept, seen, self.look(state, row, lambda: then))
 
         now = jax.tree.map(lambda x: x[:-1], reads)
         then = jax.tree.map(lambda x: x[1:], reads)
@@ -250,17 +274,16 @@ class _Steps:
         nested = emit and every > 1 and size % every == 0
         rows = (some, (now, then))
         if nested:
-            carry, (kept, found) = _scan(sample, (present, memory), _grouped(rows, every), size // every)
-            kept = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
+            present, (kept, seen, found) = _scan(sample, present, _grouped(rows, every), size // every)
+            kept, seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (kept, seen))
         else:
-            carry, (kept, found) = _scan(step, (present, memory), rows, size)
-        present, memory = carry
+            present, (kept, seen, found) = _scan(step, present, rows, size)
         for name in names:
             new = jnp.moveaxis(kept[name], -1, 0)  # (step, ..., region) -> (region, step, ...)
             buffers = buffers | {
                 name: jax.lax.dynamic_update_slice_in_dim(buffers[name], new, newest + 1, axis=1)
             }
-        return (present, memory, buffers), found
+        return (present, buffers), (found, seen)
 
 
 def reads_now(structure: Structure, p: Arrays, buffers: Arrays, newest: Any = None) -> dict[str, tuple]:

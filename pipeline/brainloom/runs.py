@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,51 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from brainloom import engine, rollout
-from brainloom.engine import Arrays, Structure
+from brainloom.engine import Arrays
 from brainloom.noise import counter
-
-# Steps between two draws of noise: long enough to vectorise, short enough to stay in the cache.
-PAGE = 200
-# Pages that one call of a compiled program makes at most; between calls there is room for a progress bar.
-CALL = 512
+from brainloom.run_plan import PAGE, Plan, parameters_of, portions, steps_in_pages
 
 
-@dataclass(frozen=True)
-class Plan:
-    """
-    What a run is compiled for.
-
-    Attributes
-    ----------
-    structure : Structure
-    every : int
-        Steps between samples.
-    monitors : tuple of (name, observable or callable)
-    observers : tuple
-        Streaming observers, see `brainloom.simulate.Simulator.run`.
-    noise : str
-        Kind of the draws.
-    batch : int or None
-    function : callable or None
-        Inputs as a function of time.
-    looker : callable or None
-        ``looker(state) -> model`` for monitors that are functions of the model.
-    """
-
-    structure: Structure
-    every: int
-    monitors: tuple[tuple[str, Any], ...]
-    observers: tuple
-    noise: str
-    batch: int | None
-    function: Callable | None = None
-    looker: Any = None
-
-
-def watch(plan: Plan, p: Arrays, dt: Any, *, emit: bool) -> rollout.Watch:
-    """Monitors and observers of a plan as functions of the loop."""
-    structure = plan.structure
-    observables = structure.model.observables()
+def looking(plan: Plan, p: Arrays) -> Callable | None:
+    """Monitors as a function of state and ports; None if there are none."""
+    observables = plan.structure.model.observables()
+    if not plan.monitors:
+        return None
 
     def look(state: Arrays, ports: Callable[[], Arrays]) -> dict[str, Any]:
         found = {}
@@ -67,32 +32,19 @@ def watch(plan: Plan, p: Arrays, dt: Any, *, emit: bool) -> rollout.Watch:
                 found[name] = one.function(p, state, ports()) if one.driven else one.function(p, state)
         return found
 
-    def each(memory: Any, state: Arrays) -> Any:
-        return tuple(
-            one.step(kept, engine.observe(structure, p, state, one.source), dt)
-            for one, kept in zip(plan.observers, memory, strict=True)
-        )
-
-    def sample(memory: Any) -> tuple[Any, dict[str, Any]]:
-        found, kept = {}, []
-        for one, state in zip(plan.observers, memory, strict=True):
-            state, value = one.sample(state)
-            kept.append(state)
-            if value is not None:
-                found[one.name] = value
-        return tuple(kept), found
-
-    return rollout.Watch(
-        every=plan.every if emit else 0,
-        emit=look if emit else None,
-        each=each if plan.observers else None,
-        sample=sample if plan.observers and emit else None,
-    )
+    return look
 
 
 def start_observers(plan: Plan, p: Arrays, state: Arrays) -> tuple:
     """Memories of the streaming observers before the first step."""
-    return tuple(one.start(engine.observe(plan.structure, p, state, one.source)) for one in plan.observers)
+    structure, found = plan.structure, []
+    shape = state[structure.model.state_names()[0]].shape
+    for one in plan.observers:
+        driven = structure.model.observables()[one.source].driven
+        ports = engine.port_values(structure, p, state, {}) if driven else {}
+        value = plan.watched[one.source] * engine.observe(structure, p, state, one.source, ports)
+        found.append(one.start(parameters_of(p, one.name), jnp.broadcast_to(value, shape)))
+    return tuple(found)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -144,11 +96,10 @@ def all_finite(state: Arrays) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x), axis=-1) for x in state.values()]), axis=0)
 
 
-def settle(plan: Plan, carry: tuple) -> tuple:
-    """Tell the observers that define `settled` that the transient is over: averages begin anew then."""
+def settle(plan: Plan, p: Arrays, carry: tuple) -> tuple:
+    """Tell the observers that the transient is over: averages begin anew then."""
     state, memory = carry
-    pairs = zip(plan.observers, memory, strict=True)
-    return state, tuple(one.settled(kept) if hasattr(one, "settled") else kept for one, kept in pairs)
+    return state, tuple(one.settled(q, kept) for one, q, kept in plan.each(p, memory))
 
 
 def page(
@@ -161,11 +112,16 @@ def page(
     first: Any,
     dt: Any,
     n_steps: int,
-    *,
-    emit: bool,
-) -> tuple[tuple, Any]:
-    """One page with its noise; see `rollout.run_page`."""
+    index: Any = None,
+) -> tuple[tuple, dict[str, Any]]:
+    """
+    One page with its noise and its observers; see `rollout.run_page`.
+
+    `index` is the number of base samples before this page, which ends at one; None takes no samples. Results that
+    are sampled less often than once a page have one row: what a sample at its end would be.
+    """
     structure = plan.structure
+    state, memory = carry
     noise = None
     if structure.channels:
 
@@ -174,10 +130,52 @@ def page(
             return counter.increments(plan.noise, one, first, *shape, dtype=jnp.result_type(float))
 
         noise = draw(words) if plan.batch is None else jax.vmap(draw, out_axes=2)(words)
-    drive = rollout.Drive(held, series, plan.function)
-    return rollout.run_page(
-        structure, p, carry, noise, drive, first, dt, n_steps, watch(plan, p, dt, emit=emit)
+    emit = None if index is None else looking(plan, p)
+    stride = math.gcd(plan.stride, n_steps)
+    watch = rollout.Watch(
+        every=0 if index is None else plan.every,
+        emit=emit,
+        watched=tuple(plan.watched),
+        stride=stride,
+        scale=tuple(plan.watched.values()),
     )
+    drive = rollout.Drive(held, series, plan.function)
+    state, found, seen = rollout.run_page(structure, p, state, noise, drive, first, dt, n_steps, watch)
+    rows = dict(zip(plan.watched, seen, strict=True))
+    size = 0 if index is None else n_steps // plan.every
+    kept = [
+        _observed(one, q, before, rows[one.source], dt * stride, size, index, plan.ratio_of(one.name))
+        for one, q, before in plan.each(p, memory)
+    ]
+    if index is None:
+        return (state, tuple(memory for memory, _ in kept)), {}
+    results = jax.tree.map(lambda x: _thinned(x, plan.ratio), found or {})
+    named = {one.name: x for one, (_, x) in zip(plan.observers, kept, strict=True) if x is not None}
+    return (state, tuple(memory for memory, _ in kept)), results | named
+
+
+def _observed(
+    one: Any, q: Arrays, memory: Any, rows: jax.Array, dt: Any, size: int, index: Any, ratio: int
+) -> tuple[Any, Any]:
+    """Memory and samples of one observer after a page of `size` base samples."""
+    if size == 0 or not one.SAMPLES:
+        return one.page(q, memory, rows, dt), None
+    if ratio <= size:
+        n = size // ratio
+        return one.samples(q, memory, rows.reshape(n, rows.shape[0] // n, *rows.shape[1:]), dt)
+    return _sampled(one, q, one.page(q, memory, rows, dt), (index + size) % ratio == 0)
+
+
+def _sampled(one: Any, q: Arrays, memory: Any, complete: Any) -> tuple[Any, Any]:
+    """A sample; the memory goes on as if there had been none where the interval is not over."""
+    after, value = one.sample(q, memory)
+    memory = jax.tree.map(lambda a, b: jnp.where(complete, a, b), after, memory)
+    return memory, jax.tree.map(lambda x: x[None], value)
+
+
+def _thinned(x: jax.Array, ratio: int) -> jax.Array:
+    """Every `ratio`-th of the samples of a page, or the last one."""
+    return x if ratio == 1 else x[ratio - 1 :: ratio] if ratio <= x.shape[0] else x[-1:]
 
 
 def sample_page(
@@ -190,27 +188,27 @@ def sample_page(
     first: Any,
     dt: Any,
     n_samples: int,
+    index: Any,
 ) -> tuple[tuple, Any]:
-    """`n_samples` samples; intervals longer than a page go page by page without storing anything."""
+    """`n_samples` base samples; intervals longer than a page go page by page without storing anything."""
     if plan.every <= PAGE:
-        return page(plan, p, carry, words, held, series, first, dt, n_samples * plan.every, emit=True)
+        return page(plan, p, carry, words, held, series, first, dt, n_samples * plan.every, index)
     # n_samples is 1 here
-    rest = plan.every % PAGE
+    size = plan.page
+    whole, rest = divmod(plan.every, size)
+    cut = whole * size
 
     def one(carry: tuple, row: Any) -> tuple[tuple, None]:
-        index, some = row
-        return page(plan, p, carry, words, held, some, first + index * PAGE, dt, PAGE, emit=False)
+        number, some = row
+        return page(plan, p, carry, words, held, some, first + number * size, dt, size)[0], None
 
-    whole = plan.every // PAGE
-    cut = whole * PAGE
-    paged = jax.tree.map(lambda x: x[:cut].reshape(whole, PAGE, *x.shape[1:]), series)
+    paged = jax.tree.map(lambda x: x[:cut].reshape(whole, size, *x.shape[1:]), series)
     carry, _ = jax.lax.scan(jax.checkpoint(one), carry, (jnp.arange(whole), paged))
     last = jax.tree.map(lambda x: x[cut:], series)
     if rest:
-        carry, _ = page(plan, p, carry, words, held, last, first + cut, dt, rest, emit=False)
-    look = watch(plan, p, dt, emit=True)
+        carry, _ = page(plan, p, carry, words, held, last, first + cut, dt, rest)
     state, memory = carry
-    found = {}
+    look = looking(plan, p)
 
     def ports() -> Arrays:
         row = jax.tree.map(lambda x: x[-1], series)
@@ -218,17 +216,15 @@ def sample_page(
         arrived = rollout.reads_now(plan.structure, p, state)
         return engine.port_values(plan.structure, p, state, held | row | moving, arrived)
 
-    if look.emit is not None:
-        found = look.emit(state, ports)
-    if look.sample is not None:
-        memory, more = look.sample(memory)
-        found = found | more
-    return (state, memory), jax.tree.map(lambda x: x[None], found)
-
-
-def group(plan: Plan, n_samples: int) -> int:
-    """Samples of a page."""
-    return max(1, min(n_samples, PAGE // plan.every))
+    found = {} if look is None else jax.tree.map(lambda x: x[None], look(state, ports))
+    after = []
+    for observer, q, kept in plan.each(p, memory):
+        if observer.SAMPLES:
+            done = (index + 1) % plan.ratio_of(observer.name) == 0
+            kept, value = _sampled(observer, q, kept, done)
+            found |= {} if value is None else {observer.name: value}
+        after.append(kept)
+    return (state, tuple(after)), found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -240,30 +236,47 @@ def run_open(
     words: jax.Array,
     held: Arrays,
     first: jax.Array,
+    index: jax.Array,
     n_pages: jax.Array,
     dt: jax.Array,
     room: Any,
 ) -> tuple[tuple, Any]:
     """
-    A traced number of pages of `size` samples, written into `room`: other durations compile nothing new.
+    A traced number of pages of `size` base samples, written into `room`: other durations compile nothing new.
 
-    Only forward; `run_fixed` has a gradient. ``room`` is None where nothing is to be kept (the transient).
+    Only forward; `run_fixed` has a gradient. ``room`` is None where nothing is to be kept (the transient, whose
+    pages have `size` steps). `index` is the number of base samples before.
     """
     p = engine.prepare(plan.structure, values, dt)
 
+    def still(k: jax.Array, carry: tuple) -> tuple:
+        return page(plan, p, carry, words, held, {}, first + k * size, dt, size)[0]
+
+    if room is None:
+        return jax.lax.fori_loop(0, n_pages, still, carry), None
+
     def body(k: jax.Array, state: tuple) -> tuple:
         carry, room = state
-        start = first + k * (size * plan.every if room is not None else size)
-        if room is None:
-            return page(plan, p, carry, words, held, {}, start, dt, size, emit=False)[0], None
-        carry, found = sample_page(plan, p, carry, words, held, {}, start, dt, size)
-        room = jax.tree.map(
-            lambda kept, new: jax.lax.dynamic_update_slice_in_dim(kept, new, k * size, axis=0), room, found
-        )
-        return carry, room
+        start = first + k * (size * plan.every)
+        before = index + k * size
+        carry, found = sample_page(plan, p, carry, words, held, {}, start, dt, size, before)
+        placed = {}
+        for name, new in found.items():
+            row = before // plan.ratio_of(name) - index // plan.ratio_of(name)
 
-    carry, room = jax.lax.fori_loop(0, n_pages, body, (carry, room))
-    return (settle(plan, carry) if room is None else carry), room
+            def write(kept: jax.Array, some: jax.Array, row: jax.Array = row) -> jax.Array:
+                return jax.lax.dynamic_update_slice_in_dim(kept, some, row, axis=0)
+
+            placed[name] = jax.tree.map(write, room[name], new)
+        return carry, placed
+
+    return jax.lax.fori_loop(0, n_pages, body, (carry, room))
+
+
+settle_now = jax.jit(
+    lambda plan, values, carry, dt: settle(plan, engine.prepare(plan.structure, values, dt), carry),
+    static_argnums=0,
+)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -281,7 +294,7 @@ def run_fixed(
     dt: jax.Array,
 ) -> tuple[tuple, Any]:
     """
-    A fixed number of steps, then of samples; differentiable.
+    A fixed number of steps, then of base samples; differentiable.
 
     With `remat` every page is a checkpoint: its start is kept, the rest is computed again in the backward pass,
     noise included. Memory is one carry a page plus the inside of one page.
@@ -289,38 +302,47 @@ def run_fixed(
     p = engine.prepare(plan.structure, values, dt)
     keep = jax.checkpoint if remat else (lambda f: f)
 
-    def still(carry: tuple, row: Any, n_steps: int) -> tuple[tuple, None]:
-        start, some = row
-        return page(plan, p, carry, words, held, some, start, dt, n_steps, emit=False)
+    def pages(carry: tuple, body: Any, at: int, size: int, n: int, steps: int) -> tuple[tuple, Any]:
+        """`n` pages of `size` units of `steps` steps, from step `at` of the run on."""
 
-    def sampled(carry: tuple, row: Any, n: int) -> tuple[tuple, Any]:
-        start, some = row
-        return sample_page(plan, p, carry, words, held, some, start, dt, n)
+        def one(carry: tuple, row: Any) -> tuple[tuple, Any]:
+            number, some = row
+            return body(carry, some, first + at + number * (size * steps), size, number)
 
-    before, after = (
-        jax.tree.map(lambda x, s=s: x[s], series) for s in (slice(0, n_transient), slice(n_transient, None))
-    )
-    carry, _ = _pages(keep, still, carry, before, first, n_transient, PAGE, 1)
-    carry = settle(plan, carry)
-    size = group(plan, n_samples)
-    return _pages(keep, sampled, carry, after, first + n_transient, n_samples, size, plan.every)
+        cut = jax.tree.map(lambda x: x[at : at + n * size * steps], series)
+        paged = jax.tree.map(lambda x: x.reshape(n, size * steps, *x.shape[1:]), cut)
+        if n == 1:
+            carry, found = keep(one)(carry, (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: x[0], paged)))
+            return carry, jax.tree.map(lambda x: x[None], found)
+        return jax.lax.scan(keep(one), carry, (jnp.arange(n, dtype=jnp.int32), paged))
+
+    def still(carry: tuple, some: Any, start: Any, size: int, _: Any) -> tuple[tuple, None]:
+        return page(plan, p, carry, words, held, some, start, dt, size)[0], None
+
+    at = 0
+    for size, n in steps_in_pages(plan, n_transient):
+        carry, _ = pages(carry, still, at, size, n, 1)
+        at += size * n
+    carry = settle(plan, p, carry)
+    parts: dict[str, list] = {}
+    done = 0
+    for size, n in portions(plan, n_samples):
+
+        def sampled(carry: tuple, some: Any, start: Any, size: int, number: Any, done: int = done) -> tuple:
+            index = done + number * size
+            return sample_page(plan, p, carry, words, held, some, start, dt, size, index)
+
+        carry, found = pages(carry, sampled, at, size, n, plan.every)
+        for name, value in found.items():
+            rows = _rows_of_pages(value, plan.ratio_of(name), size, done)
+            parts.setdefault(name, []).append(rows)
+        at, done = at + size * n * plan.every, done + size * n
+    return carry, {name: jax.tree.map(lambda *x: jnp.concatenate(x), *some) for name, some in parts.items()}
 
 
-def _pages(
-    keep: Any, body: Any, carry: tuple, series: Any, first: Any, n: int, size: int, steps: int
-) -> tuple[tuple, Any]:
-    """`n` units of `steps` steps, `size` units at a time; what is left over runs as a shorter page."""
-    size = min(size, n) or 1
-    whole = n // size
-    cut = whole * size * steps
-    found = None
-    if whole:
-        paged = jax.tree.map(lambda x: x[:cut].reshape(whole, size * steps, *x.shape[1:]), series)
-        starts = first + jnp.arange(whole, dtype=jnp.int32) * (size * steps)
-        carry, found = jax.lax.scan(keep(lambda c, r: body(c, r, size)), carry, (starts, paged))
-        found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
-    if n % size:
-        last = jax.tree.map(lambda x: x[cut:], series)
-        carry, rest = keep(lambda c, r: body(c, r, n % size))(carry, (first + cut, last))
-        found = rest if found is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), found, rest)
-    return carry, found
+def _rows_of_pages(value: Any, ratio: int, size: int, done: int) -> Any:
+    """Rows of (page, row, ...) samples; where a row takes several pages, that of the page which ends it."""
+    if ratio <= size:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), value)
+    first = (-(done // size) - 1) % (ratio // size)
+    return jax.tree.map(lambda x: x[first :: ratio // size, 0], value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,18 +19,22 @@ from brainloom.arguments import (
     check_observers,
     interval_steps,
     monitor_names,
+    observer_values,
     port_inputs,
+    sampling,
+    shown_factor,
     whole_steps,
 )
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain, quantity, shown
 from brainloom.engine import Arrays
+from brainloom.forward import forward
 from brainloom.models.base import NeuralMass
 from brainloom.models.lowering import all_values, node_of
 from brainloom.models.results import as_shown, powered
 from brainloom.modules import run_module
 from brainloom.network import Network
-from brainloom.runs import Plan
+from brainloom.run_plan import Plan
 from brainloom.trajectories import Trajectories
 
 
@@ -173,26 +177,35 @@ class Simulator:
         node = node_of(self.model)
         unit = node.time_unit
         dt = float(number(self._step_of_environment(), "time", "dt", unit))
-        every = 1 if sample_every is None else interval_steps(sample_every, dt, unit)
         n_transient = 0 if transient is None else interval_steps(transient, dt, unit, "transient", least=0)
         n_steps = whole_steps(duration, dt, unit)
         if n_transient >= n_steps:
             raise ValueError(
                 f"transient ({n_transient} steps) must be shorter than the run ({n_steps} steps)"
             )
-        n_samples = (n_steps - n_transient) // every
-        if n_samples == 0:
-            raise ValueError(
-                f"sample_every ({every} steps) is longer than what is left of the run "
-                f"({n_steps - n_transient} steps)"
-            )
         structure = self.model.structure(self.method or node.method, dt)
-        values = all_values(self.model)
+        watched = tuple(observe)
         names = monitor_names(self.model, [] if monitors is None and observe else monitors)
-        check_observers(node, tuple(observe), names)
+        check_observers(node, watched, names)
+        values = all_values(self.model) | observer_values(node, watched)
         held, series, function = port_inputs(node, inputs, n_steps, dt)
         looker = Looker(self.model) if any(callable(what) for _, what in names) else None
-        plan = Plan(structure, every, names, tuple(observe), noise, batch_size, function, looker)
+        times = sampling(node, watched, names, sample_every, dt, n_steps - n_transient)
+        plan = Plan(
+            structure,
+            times.every,
+            names,
+            tuple(one.static() for one in watched),
+            noise,
+            batch_size,
+            function,
+            looker,
+            times.ratio,
+            times.ratios,
+            times.stride,
+            tuple(shown_factor(node, one.source) for one in watched),
+        )
+        n_samples = (n_steps - n_transient) // times.every
         traced = _is_traced((values, held, series, initial, key))
         if key is None and (structure.channels or _starts_at_random(node)):
             key = _key_of_brainstate()
@@ -221,9 +234,10 @@ class Simulator:
         if traced or series:
             carry, found = runs.run_fixed(plan, n_transient, n_samples, remat, *call)
         else:
-            carry, found = _forward(plan, n_transient, n_samples, call, progress)
-        ends = first + n_transient + every * np.arange(1, n_samples + 1)
-        return self._result(plan, carry, found, ends, dt, batch_size, first + n_transient + n_samples * every)
+            carry, found = forward(plan, n_transient, n_samples, call, progress)
+        base = first + n_transient + times.every * np.arange(1, n_samples + 1)
+        last = first + n_transient + n_samples * times.every
+        return self._result(plan, watched, values, carry, found, base, dt, batch_size, last)
 
     def _step_of_environment(self) -> Any:
         dt = brainstate.environ.get("dt", None) if self.dt is None else self.dt
@@ -232,113 +246,59 @@ class Simulator:
         return dt
 
     def _result(
-        self, plan: Plan, carry: tuple, found: dict, ends: np.ndarray, dt: float, batch: int | None, last: int
+        self,
+        plan: Plan,
+        watched: tuple,
+        values: Arrays,
+        carry: tuple,
+        found: dict,
+        base: np.ndarray,
+        dt: float,
+        batch: int | None,
+        last: int,
     ) -> Trajectories:
         node = node_of(self.model)
         unit = node.time_unit
         state, memory = carry
         known = node.observables()
         result = Trajectories(units={"ts": unit})
-        for name, value in found.items():
-            what = dict(plan.monitors).get(name)
+        lead = () if batch is None else ("realisation",)
+        main = plan.ratio if plan.monitors else next((m for m in plan.ratios), 1)
+        for name, _ in plan.monitors:
+            value, what = found[name], dict(plan.monitors)[name]
             result[name] = as_shown(value, known[what], unit) if isinstance(what, str) else value
             if isinstance(what, str):
-                result.dims[name] = ("time", *(() if batch is None else ("realisation",)), "region")
+                result.dims[name] = ("time", *lead, "region")
                 result.units[name] = known[what].shown or shown(known[what].unit, unit)
-        for one, kept in zip(plan.observers, memory, strict=True):
-            final = one.finish(kept)
-            value = final if final is not None else result.get(one.name)
+        second = float(number(quantity(1.0, "time", unit), "s", "dt"))
+        ends = base * dt
+        for one, kept, ratio in zip(watched, memory, plan.ratios, strict=True):
+            q, show = (
+                runs.parameters_of(values, one.name),
+                partial(powered, one=known[one.source], time_unit=unit),
+            )
+            final = one.finish(q, kept)
+            value, timed = final, final is None
+            if timed and one.name in found:
+                step = ratio * plan.every * dt * second
+                value = one.whole(q, found[one.name], step)
+                own = one.times(ends[ratio - 1 :: ratio] * second, step)
+                if len(own) != len(ends[main - 1 :: main]) or not np.allclose(
+                    own, ends[main - 1 :: main] * second
+                ):
+                    result[f"{one.name}_ts"] = quantity(jnp.asarray(own / second), "time", unit)
+                    result.units[f"{one.name}_ts"] = unit
             if value is not None:
-                show = partial(powered, one=known[one.source], time_unit=unit)
-                result[one.name] = one.present(value, show) if hasattr(one, "present") else value
-                lead = (*(("time",) if final is None else ()), *(() if batch is None else ("realisation",)))
-                result.dims[one.name] = (*lead, *getattr(one, "DIMS", ("region",)))
-        result["ts"] = quantity(jnp.asarray(ends * dt, jnp.result_type(float)), "time", unit)
+                result[one.name] = one.present(value, show)
+                own_time = f"{one.name}_time" if f"{one.name}_ts" in result else "time"
+                result.dims[one.name] = (*((own_time,) if timed else ()), *lead, *one.DIMS)
+        result["ts"] = quantity(jnp.asarray(ends[main - 1 :: main], jnp.result_type(float)), "time", unit)
         result["diverged"] = ~runs.all_finite({name: state[name] for name in node.state_names()})
         if not _is_traced((state,)):
             self._left = (carry, last)
             _write_states(node, state)
-            _report(np.asarray(result["diverged"]), float(ends[-1] * dt), unit, self.model)
+            _report(np.asarray(result["diverged"]), float(ends[-1]), unit, self.model)
         return result
-
-
-def _forward(
-    plan: Plan, n_transient: int, n_samples: int, call: tuple, progress: bool | None
-) -> tuple[tuple, Any]:
-    """A run without a gradient: compiled pages, a traced number of them at a time."""
-    values, carry, words, held, _, first, dt = call
-    steps = n_transient + n_samples * plan.every
-    bar = _bar(steps, progress)
-    for size, n in _portions(n_transient, min(runs.PAGE, n_transient)):
-        carry, _ = runs.run_open(plan, size, values, carry, words, held, first, jnp.asarray(n), dt, None)
-        first = first + size * n
-        bar(size * n, carry)
-    parts = []
-    for size, n in _portions(n_samples, runs.group(plan, n_samples)):
-        room = _room(plan, values, carry, held, size * _capacity(n))
-        carry, found = runs.run_open(plan, size, values, carry, words, held, first, jnp.asarray(n), dt, room)
-        parts.append(jax.tree.map(lambda x, n=n, size=size: x[: n * size], found))
-        first = first + size * n * plan.every
-        bar(size * n * plan.every, carry)
-    bar(0, None)
-    return carry, parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-
-
-def _portions(total: int, size: int) -> list[tuple[int, int]]:
-    """Page sizes and numbers of pages of each call: whole pages first, then what is left as one shorter page."""
-    if total == 0:
-        return []
-    whole, rest = divmod(total, size)
-    calls = [(size, min(runs.CALL, whole - done)) for done in range(0, whole, runs.CALL)]
-    return calls + ([(rest, 1)] if rest else [])
-
-
-def _capacity(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
-# Shapes of samples by plan and state: they are found by tracing, which costs more than a short run.
-_SHAPES: dict[tuple, Any] = {}
-
-
-def _room(plan: Plan, values: Arrays, carry: tuple, held: Arrays, n: int) -> Any:
-    """Zeros for the samples of one call."""
-
-    def one(values: Arrays, carry: tuple, held: Arrays) -> Any:
-        p = engine.prepare(plan.structure, values, 1.0)
-        look = runs.watch(plan, p, 1.0, emit=True)
-        state, memory = carry
-        inputs = held if plan.function is None else held | plan.function(0.0)
-        found = look.emit(state, lambda: engine.port_values(plan.structure, p, state, inputs))  # type: ignore[misc]
-        return found if look.sample is None else found | look.sample(memory)[1]
-
-    leaves, tree = jax.tree.flatten((values, carry, held))
-    place = (plan, tree, tuple((x.shape, x.dtype) for x in leaves))
-    if place not in _SHAPES:
-        found = jax.eval_shape(one, values, carry, held)
-        if plan.looker is not None:  # made for one run only
-            return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), found)
-        _SHAPES[place] = found
-    return jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), _SHAPES[place])
-
-
-def _bar(steps: int, progress: bool | None) -> Callable[[int, Any], None]:
-    """Progress of a run: shown if asked for, or once it turns out to be long."""
-    if progress is False:
-        return lambda done, carry: None
-    from tqdm import tqdm
-
-    bar = tqdm(total=steps, unit="step", unit_scale=True, leave=False, delay=0.0 if progress else 10.0)
-
-    def move(done: int, carry: Any) -> None:
-        if carry is None:
-            bar.close()
-            return
-        if progress or bar.n:
-            jax.block_until_ready(carry)
-        bar.update(done)
-
-    return move
 
 
 def _key_of_brainstate() -> jax.Array:

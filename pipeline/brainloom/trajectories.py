@@ -74,6 +74,10 @@ class Trajectories(dict):
             if name == "ts":
                 continue
             array = _plain(value, self.units.get(name, ""))
+            if name.endswith("_ts"):  # times of a result that is sampled at its own interval
+                axis = f"{name.removesuffix('_ts')}_time"
+                coords[axis] = (axis, array, {"units": self.units[name]})
+                continue
             dims = self.dims.get(name, ()) if len(self.dims.get(name, ())) == array.ndim else ()
             data[name] = (
                 dims or self._guess(name, array, len(times)),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainloom import runs
+from brainloom import run_plan as runs
 from brainloom.network import Network
 from brainloom.simulate import Simulator
 

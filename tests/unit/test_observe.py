@@ -1,13 +1,18 @@
 """Streaming observers give what the stored trajectory gives, at fixed memory, with exact gradients."""
 
+# Before brainstate, which resets jax to single precision when it is imported.
+from brainloom.models import HopfStep, LinearStep
+
+# isort: split
+import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainloom.models import HopfStep, LinearStep
+from brainloom.models.declare import Parameter
 from brainloom.network import Network
-from brainloom.observe import Observer, RunningFC, RunningMoments, TemporalAverage
+from brainloom.observe import Filter, Observer, RunningFC, RunningMoments, Sample, TemporalAverage
 from brainloom.observe.moments import correlation
 from brainloom.simulate import Simulator
 
@@ -161,17 +166,18 @@ def test_single_precision_does_not_lose_digits_in_long_runs():
     x = x.astype(np.float32)
     observer = RunningFC()
 
-    def one(memory, value):
-        return observer.step(memory, value, 0.1), None
+    def one(memory, values):
+        return observer.page({}, memory, values, 0.1), None
 
-    memory = jax.jit(lambda x: jax.lax.scan(one, observer.start(x[0]), x)[0])(x)
+    pages = x.reshape(1000, 200, 3)
+    memory = jax.jit(lambda x: jax.lax.scan(one, observer.start({}, x[0, 0]), x)[0])(pages)
     assert memory.squares.dtype == np.float32
-    found = RunningMoments.finish(observer, memory)
+    found = RunningMoments.finish(observer, {}, memory)
     wanted = np.cov(x.astype(float), rowvar=False)
     # a few roundings of 6e-8
     np.testing.assert_allclose(found["covariance"], wanted, rtol=1e-6, atol=1e-6 * wanted.max())
     np.testing.assert_allclose(found["mean"], x.astype(float).mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(observer.finish(memory), np.corrcoef(x.astype(float).T), atol=1e-6)
+    np.testing.assert_allclose(observer.finish({}, memory), np.corrcoef(x.astype(float).T), atol=1e-6)
 
 
 def test_observers_are_equal_by_value_so_that_programs_are_shared():
@@ -181,28 +187,101 @@ def test_observers_are_equal_by_value_so_that_programs_are_shared():
     with pytest.raises(ValueError, match="every is 0; it is a number of steps, at least 1"):
         RunningFC("x", every=0)
     with pytest.raises(TypeError, match="Observer must define start, step"):
-        Observer().start(jnp.zeros(2))
+        Observer().start({}, jnp.zeros(2))
+
+
+class Steps(Observer):
+    """Counts steps, transient included: the least that an observer has to define."""
+
+    NAME = "steps"
+    SAMPLES = False
+
+    def start(self, p, value):
+        return jnp.zeros((), jnp.int32)
+
+    def step(self, p, memory, value, dt):
+        return memory + 1
+
+    def finish(self, p, memory):
+        return memory
 
 
 def test_an_own_observer_without_anything_to_settle_sees_the_transient():
-    from dataclasses import dataclass
-
-    @dataclass(frozen=True)
-    class Steps:
-        source: str = "x"
-        name: str = "steps"
-
-        def start(self, value):
-            return jnp.zeros((), jnp.int32)
-
-        def step(self, memory, value, dt):
-            return memory + 1
-
-        def sample(self, memory):
-            return memory, None
-
-        def finish(self, memory):
-            return memory
-
-    found = Simulator(LinearStep(2), 0.1).run(3.0, transient=1.0, observe=[Steps()], progress=False)
+    found = Simulator(LinearStep(2), 0.1).run(3.0, transient=1.0, observe=[Steps("x")], progress=False)
     assert found["steps"] == 30
+    with pytest.raises(TypeError, match="observe holds a str; give observers"):
+        Simulator(LinearStep(2), 0.1).run(3.0, observe=["x"])
+
+
+class Thrice(Filter):
+    """A spatial filter with a parameter: sums of regions times `gain`."""
+
+    SPATIAL = True
+    DIMS = ("channel",)
+    PARAMETERS = (Parameter("gain", 3.0, (0.0, 10.0)),)
+
+    def at(self, p, value):
+        return p["gain"] * jnp.sum(value, axis=-1, keepdims=True)
+
+
+class Difference(Filter):
+    """A filter in time: differences of neighbours, per second."""
+
+    def series(self, p, x, dt):
+        return (x[1:] - x[:-1]) / dt
+
+    def times(self, ts, dt):
+        return ts[1:]
+
+
+@pytest.mark.parametrize("delayed", [False, True])
+def test_observers_have_their_own_sampling_intervals_and_filters(delayed):
+    """Steps of 0.1 ms; monitors every 3 steps, observers every 12 and 250: samples of the stored trajectory."""
+    simulator = Simulator(network(delayed), 0.1)
+    watched = [
+        Sample("x", every=1.2),
+        TemporalAverage("y", every=25.0),
+        Sample("x", "summed", every=250) >> Thrice(gain=2.0) >> Difference(),
+        RunningMoments("x"),
+    ]
+    options = {"transient": 10.0, "key": KEY, "progress": False}
+    every = simulator.run(130.0, monitors=["x", "y"], **options)
+    found = simulator.run(130.0, monitors=["x"], sample_every=3, observe=watched, **options)
+    x, y = np.asarray(every["x"]), np.asarray(every["y"])
+    same(found["x"], x[2::3])
+    same(found["sample"], x[11::12])
+    same(found["average"], y[: 4 * 250].reshape(4, 250, 3).mean(axis=1))
+    wanted = 2.0 * x[249::250].sum(axis=1, keepdims=True)
+    same(found["summed"], np.diff(wanted, axis=0) / 0.025)
+    same(found["moments"]["covariance"], covariances(x))
+    ends = 10.0 + 25.0 * np.arange(1, 5)
+    same(found["average_ts"].to_decimal(u.ms), ends)
+    same(found["summed_ts"].to_decimal(u.ms), ends[1:])
+    data = found.to_xarray()
+    assert data["average"].dims == ("average_time", "region") and data["summed"].dims[1] == "channel"
+    same(data["average_time"], ends)
+    # without monitors the times are those of the first observer
+    alone = simulator.run(130.0, observe=watched[1:2], **options)
+    same(alone["ts"].to_decimal(u.ms), ends)
+    same(alone["average"], found["average"])
+
+
+def test_parameters_of_a_filter_are_traced_and_differentiable():
+    def loss(gain):
+        watched = [TemporalAverage("x", every=5.0) >> Thrice(gain=gain)]
+        return jnp.sum(Simulator(network(True, noise=None), 0.1).run(30.0, observe=watched)["average"] ** 2)
+
+    value, slope = jax.value_and_grad(loss)(2.0)
+    np.testing.assert_allclose(slope, value, rtol=1e-12)  # a square: 2 value / gain
+
+
+def test_a_pipe_says_what_cannot_be_joined():
+    with pytest.raises(TypeError, match="RunningMoments has no samples"):
+        RunningMoments("x") >> Thrice()
+    with pytest.raises(TypeError, match="int cannot follow an observer"):
+        Sample("x") >> 3
+    with pytest.raises(TypeError, match="Thrice has no parameter gian; it has gain"):
+        Thrice(gian=1.0)
+    with pytest.raises(ValueError, match="Difference acts on time; give dt"):
+        Difference()(np.zeros((3, 2)))
+    assert Difference()(np.arange(3.0)[:, None] * u.mV, 0.5 * u.second)[0, 0] == 2.0 * u.mV

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainloom import runs
+from brainloom import run_plan as runs
 from brainloom.models.lowering import lower
 from brainloom.network import Network
 from brainloom.noise.counter import increments, key_words

@@ -60,7 +60,7 @@ FLOORS = (
     ("integrate", "noise", "coupling", "delays"),
     ("engine",),
     ("rollout",),
-    ("run_plan", "runs", "stiffness"),
+    ("run_plan", "runs", "forward", "stiffness"),
     ("trajectories",),
     ("models", "modules"),
     ("conduction", "module_network", "network"),

@@ -214,9 +214,7 @@ def lower(model: Any, dt: Any, method: str | None = None) -> Lowered:
         p = prepared(params)
         watch = rollout.Watch(every=1, emit=lambda s, ports: outputs(p, s, ports))
         first = jnp.asarray(t, jnp.result_type(float)) / step_size
-        (state, _), found = rollout.run_page(
-            structure, p, (state, None), noise, drive, first, step_size, n, watch
-        )
+        state, found, _ = rollout.run_page(structure, p, state, noise, drive, first, step_size, n, watch)
         return state, found
 
     def vector_field(params: Arrays, state: Arrays, inputs: Arrays, t: Any = 0.0) -> Arrays:
@@ -305,8 +303,8 @@ def stateful_step(owner: Any, node: NeuralMass, inputs: Arrays) -> Any:
     if structure.channels:
         noise = brainstate.random.randn(structure.channels, *shape)[None]
     state = own | ({} if memory is None else memory.value)
-    (state, _), _ = rollout.run_page(
-        structure, p, (state, None), noise, rollout.Drive(inputs, {}), t / dt, dt, 1, rollout.Watch()
+    state, _, _ = rollout.run_page(
+        structure, p, state, noise, rollout.Drive(inputs, {}), t / dt, dt, 1, rollout.Watch()
     )
     for name in own:
         getattr(node, name).value = state[name]

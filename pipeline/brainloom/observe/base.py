@@ -95,12 +95,14 @@ class Filter(Part):
 
     # True: acts on each sample, inside the loop; False: on the series of samples after the run.
     SPATIAL: ClassVar[bool] = False
-    # Name of the last axis of the result.
-    DIMS: ClassVar[tuple[str, ...]] = ("region",)
+    # Name of the last axis of the result; None: that of the input.
+    DIMS: ClassVar[tuple[str, ...] | None] = None
 
     def at(self, p: Arrays, value: jax.Array) -> jax.Array:
         """One sample, (..., region), of a spatial filter."""
-        raise TypeError(f"{type(self).__name__} must define at(p, value), or series(p, x, dt) and SPATIAL = False")
+        raise TypeError(
+            f"{type(self).__name__} must define at(p, value), or series(p, x, dt) and SPATIAL = False"
+        )
 
     def series(self, p: Arrays, x: jax.Array, dt: float) -> jax.Array:
         """A series, (time, ..., region), sampled every `dt` seconds."""
@@ -266,7 +268,7 @@ class Piped(Observer):
     @property
     def DIMS(self) -> tuple[str, ...]:  # type: ignore[override]
         """See `Filter.DIMS`."""
-        return self.then.DIMS
+        return self.first.DIMS if self.then.DIMS is None else self.then.DIMS
 
     def _in_loop(self) -> bool:
         before = self.first._in_loop() if isinstance(self.first, Piped) else True
