@@ -2,6 +2,9 @@
 
 Everything here works on one uninterrupted segment `(time, region)`. Filtering a whole run and cutting it afterwards
 would carry test frames into the training part, so callers cut first (`brainloom.analysis.splits`) and clean each piece.
+
+Frames that were scrubbed are lines of NaN. They are filled by straight lines in time before a filter runs over them, and
+taken out again afterwards: no mean, variance or correlation counts them.
 """
 
 from __future__ import annotations
@@ -22,6 +25,42 @@ def _as_segment(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def observed(x: np.ndarray) -> np.ndarray:
+    """Which frames are there: `(time,)` bool, False for a scrubbed frame (a line with NaN)."""
+    return ~np.isnan(x).any(axis=1)
+
+
+def fill_censored(x: np.ndarray) -> np.ndarray:
+    """Put straight lines in time where frames were scrubbed, the nearest value at the ends.
+
+    Parameters
+    ----------
+    x : (time, region) array, lines of NaN for scrubbed frames
+
+    Returns
+    -------
+    (time, region) float64 array without NaN; `x` itself if nothing was scrubbed.
+
+    Raises
+    ------
+    ValueError
+        Every frame was scrubbed.
+
+    Examples
+    --------
+    >>> fill_censored(np.array([[1.0], [np.nan], [3.0]]))[:, 0]
+    array([1., 2., 3.])
+    """
+    x = _as_segment(x)
+    kept = observed(x)
+    if kept.all():
+        return x
+    if not kept.any():
+        raise ValueError("a segment has no frame left after scrubbing")
+    frames = np.arange(len(x))
+    return np.stack([np.interp(frames, frames[kept], series[kept]) for series in x.T], axis=1)
+
+
 def detrend_only(x: np.ndarray) -> np.ndarray:
     """Remove the mean and the linear trend of every region; what has no other variance becomes zeros.
 
@@ -31,9 +70,9 @@ def detrend_only(x: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (time, region) float64 array in the units of `x`.
+    (time, region) float64 array in the units of `x`; scrubbed frames are filled.
     """
-    x = _as_segment(x)
+    x = fill_censored(x)
     residual = signal.detrend(x, axis=0, type="linear")
     # Rounding noise of a constant region would otherwise be filtered and scaled up to a signal.
     constant = residual.std(axis=0) <= _CONSTANT * np.abs(x).max(axis=0)
@@ -57,7 +96,7 @@ def minimum_frames(order: int = 2) -> int:
 
 
 def bandpass(x: np.ndarray, tr: float, *, band: Sequence[float] | None, order: int = 2) -> np.ndarray:
-    """Detrend and band-pass forwards and backwards (zero phase).
+    """Detrend and band-pass forwards and backwards (zero phase); scrubbed frames are filled.
 
     Parameters
     ----------
@@ -150,7 +189,8 @@ def clean(
 
     Returns
     -------
-    (time, region) float64 array, mean 0 and standard deviation 1 per region (zeros where there is no variance).
+    (time, region) float64 array, mean 0 and standard deviation 1 per region (zeros where there is no variance), both over
+    the frames that were not scrubbed; those that were are NaN.
 
     Examples
     --------
@@ -158,10 +198,13 @@ def clean(
     >>> np.allclose(clean(x, 0.72, band=(0.01, 0.1)).std(axis=0), 1)
     True
     """
-    filtered = bandpass(x, tr, band=band, order=order)
+    kept = observed(_as_segment(x))
+    filtered = bandpass(x, tr, band=band, order=order)[kept]
     if global_signal_regression:
         filtered = remove_global_signal(filtered)
-    return zscore(filtered)
+    cleaned = np.full((len(kept), filtered.shape[1]), np.nan)
+    cleaned[kept] = zscore(filtered)
+    return cleaned
 
 
 def band_power_gain(

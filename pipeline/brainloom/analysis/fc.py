@@ -39,11 +39,11 @@ def functional_connectivity(x: np.ndarray) -> np.ndarray:
 
 
 def lagged_correlation(x: np.ndarray, lag: int = 1) -> np.ndarray:
-    """Lagged Pearson correlation ``C[i, j] = corr(x_i(t + lag), x_j(t))``.
+    """Lagged Pearson correlation ``C[i, j] = corr(x_i(t + lag), x_j(t))`` over the pairs of frames that are both there.
 
     Parameters
     ----------
-    x : (time, region) array
+    x : (time, region) array, lines of NaN for scrubbed frames
     lag : int
         Frames, at least 0.
 
@@ -52,7 +52,9 @@ def lagged_correlation(x: np.ndarray, lag: int = 1) -> np.ndarray:
     (region, region) float64 array, in general not symmetric.
     """
     x = np.asarray(x, dtype=np.float64)
-    return _correlate(x[lag:], x[: len(x) - lag])
+    later, earlier = x[lag:], x[: len(x) - lag]
+    both = np.isfinite(later).all(axis=1) & np.isfinite(earlier).all(axis=1)
+    return _correlate(later[both], earlier[both])
 
 
 def upper(matrix: np.ndarray) -> np.ndarray:

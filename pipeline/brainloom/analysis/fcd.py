@@ -20,7 +20,7 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     Parameters
     ----------
     x : (time, region) array
-        One cleaned segment.
+        One cleaned segment, lines of NaN for scrubbed frames: a window with fewer than half of its frames is NaN.
     window, step : int
         Frames.
 
@@ -32,8 +32,14 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     starts = range(0, len(x) - window + 1, step)
     if len(starts) == 0:
         return np.zeros((0, 0))
-    rows = np.stack([upper(functional_connectivity(x[start : start + window])) for start in starts])
-    return functional_connectivity(rows.T)
+    parts = [x[start : start + window] for start in starts]
+    parts = [part[np.isfinite(part).all(axis=1)] for part in parts]
+    full = np.array([2 * len(part) >= window for part in parts])
+    matrix = np.full((len(parts), len(parts)), np.nan)
+    if full.any():
+        rows = np.stack([upper(functional_connectivity(part)) for part, use in zip(parts, full, strict=True) if use])
+        matrix[np.ix_(full, full)] = functional_connectivity(rows.T)
+    return matrix
 
 
 def fcd_segments(segments: Sequence[np.ndarray], window: int, step: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainloom.analysis.clean import bandpass, clean, detrend_only, remove_global_signal, zscore
+from brainloom.analysis.clean import bandpass, clean, detrend_only, observed, remove_global_signal, zscore
 from brainloom.analysis.dof import effective_dof
 from brainloom.analysis.fc import average_correlations, functional_connectivity, lagged_correlation
 from brainloom.analysis.fcd import fcd_segments, window_frames
@@ -30,7 +30,7 @@ def relative_variance(x: np.ndarray, tr: float, signal_config: Mapping[str, Any]
     -------
     (region,) float64 array with mean 1 (zeros when nothing varies).
     """
-    filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])
+    filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])[observed(x)]
     if signal_config["global_signal_regression"]:
         filtered = remove_global_signal(filtered)
     variance = filtered.var(axis=0)
@@ -44,11 +44,12 @@ def features(
     """Clean every segment on its own and compute its features; average over segments, weighted by frames.
 
     Correlations are averaged in Fisher z, variances and spectra as they are; windows of FCD never cross segments.
+    Scrubbed frames (lines of NaN) are filled for filters and spectra, and count in nothing else.
 
     Parameters
     ----------
     segments : (time, region) array or sequence of them
-        Raw series.
+        Raw series, lines of NaN for scrubbed frames.
     tr : float
         Repetition time in s.
     signal_config : mapping
@@ -65,12 +66,12 @@ def features(
     - ``frequency`` : (frequency,), Hz
     - ``variance`` : (region,), of the band-passed series, relative to the mean over regions
     - ``metastability`` : float, standard deviation of the order parameter of phases at 0.04-0.07 Hz
-    - ``n_frames`` : int
+    - ``n_frames`` : int, without the scrubbed ones
     - ``effective_dof`` : float (Bartlett), summed over segments
     """
     parts = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
-    frames = [len(part) for part in parts]
+    frames = [int(observed(part).sum()) for part in parts]
     cleaned = [
         clean(
             part,
@@ -85,7 +86,7 @@ def features(
     spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
     variance = [relative_variance(part, tr, signal_config) for part in parts]
     return {
-        "fc": average_correlations([functional_connectivity(x) for x in cleaned], frames),
+        "fc": average_correlations([functional_connectivity(x[observed(x)]) for x in cleaned], frames),
         "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
         "fcd": fcd_segments(cleaned, window, step),
         "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainloom.analysis.clean import detrend_only, zscore
+from brainloom.analysis.clean import detrend_only, observed, zscore
 from brainloom.analysis.fcd import window_frames
 from brainloom.analysis.features import features
 from brainloom.analysis.spectra import peak_frequency, welch_psd
@@ -37,6 +37,7 @@ def temporal_snr(runs: Sequence[np.ndarray]) -> np.ndarray:
 
     0 for a region without variance. Meaningless, and near 0, for recordings whose mean was removed.
     """
+    runs = [run[observed(run)] for run in runs]
     frames = [len(run) for run in runs]
     each = []
     for run in runs:
@@ -54,15 +55,16 @@ def dvars(runs: Sequence[np.ndarray]) -> tuple[np.ndarray, str]:
 
     Returns
     -------
-    values : (frames - runs,) array
+    values : (frames - runs,) array, without the changes to and from scrubbed frames
     unit : "percent of mean", each region relative to its mean; or "standard deviations" where the mean of a region
         is below its standard deviation, as in recordings whose mean was removed.
     """
-    every = np.concatenate(runs)
+    every = np.concatenate([run[observed(run)] for run in runs])
     mean, spread = np.abs(every.mean(axis=0)), every.std(axis=0)
     has_mean = bool((mean > spread).all())
     scale = mean / 100 if has_mean else np.where(spread > 0, spread, 1.0)
     values = np.concatenate([np.sqrt(((np.diff(run, axis=0) / scale) ** 2).mean(axis=1)) for run in runs])
+    values = values[np.isfinite(values)]
     return values, "percent of mean" if has_mean else "standard deviations"
 
 
@@ -116,7 +118,7 @@ def signal_dataset(
     Parameters
     ----------
     runs : sequence of (time, region) arrays
-        Raw series with the first frames already dropped.
+        Raw series with the first frames already dropped, lines of NaN for scrubbed frames.
     tr : float
         Repetition time in s.
     labels : sequence of str
@@ -129,7 +131,7 @@ def signal_dataset(
     Returns
     -------
     xarray.Dataset
-        `bold(run, time, region)` float32 padded with NaN, `run_frames(run)`, the features of
+        `bold(run, time, region)` float32 padded with NaN and NaN in scrubbed frames, `run_frames(run)` with them, the features of
         `brainloom.analysis.features.features` with dimension `split` (train, validation, test; FCD padded with NaN),
         `fc_early(region, region_to)` and `effective_dof_early` of the training part before the validation part,
         `tsnr(region)`, `peak_frequency(region)` of the training part.
@@ -168,7 +170,7 @@ def signal_dataset(
     data["bold"] = variable(
         ("run", "time", "region"), bold, "as recorded", "regional BOLD, first frames dropped"
     )
-    data["run_frames"] = variable(("run",), [len(run) for run in runs], "1", "frames of the run")
+    data["run_frames"] = variable(("run",), [len(run) for run in runs], "1", "frames of the run, scrubbed ones too")
     data["fcd"] = variable(
         ("split", "window", "window_to"), fcd, "1", "functional connectivity dynamics, NaN between segments"
     )
@@ -200,6 +202,7 @@ def signal_dataset(
         "global_signal_regression": bool(signal_config["global_signal_regression"]),
         "fcd_window_frames": window_frames(signal_config["fcd_window"], tr),
         "fcd_step_frames": window_frames(signal_config["fcd_step"], tr),
+        "scrubbed_frames": int(sum((~observed(run)).sum() for run in runs)),
         "dvars_median": float(np.median(motion)),
         "dvars_unit": motion_unit,
         "signal_config": json.dumps(dict(signal_config), sort_keys=True),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brainloom.analysis.clean import clean, minimum_frames
+from brainloom.analysis.clean import clean, minimum_frames, observed
 from brainloom.analysis.dof import decorrelation_frames
 
 Segments = list[np.ndarray]
@@ -33,7 +33,7 @@ def _cut(segments: Segments, start: int, stop: int, shortest: int) -> Segments:
     pieces, offset = [], 0
     for segment in segments:
         piece = segment[max(0, start - offset) : max(0, stop - offset)]
-        if len(piece) >= shortest:
+        if len(piece) and observed(piece).sum() >= shortest:
             pieces.append(piece)
         offset += len(segment)
     return pieces

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainloom.analysis.clean import detrend_only
+from brainloom.analysis.clean import detrend_only, observed
 from brainloom.analysis.fc import average_correlations, fc_correlation, fisher_z
 from brainloom.analysis.fcd import fcd_ks
 from brainloom.analysis.features import features
@@ -183,7 +183,8 @@ class SubjectScores:
             made = []
             for k in range(N_SURROGATES):
                 segments = [
-                    phase_randomised(detrend_only(x), [self.seed, index, k, at])
+                    # The frames that the recording lacks, the surrogate lacks too.
+                    np.where(observed(x)[:, None], phase_randomised(detrend_only(x), [self.seed, index, k, at]), np.nan)
                     for at, x in enumerate(splits[split])
                 ]
                 made.append(features(segments, tr, self.config))

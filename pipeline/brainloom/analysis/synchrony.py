@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import signal
 
-from brainloom.analysis.clean import bandpass
+from brainloom.analysis.clean import bandpass, observed
 
 # Frames dropped at both ends, where the Hilbert transform is unreliable.
 _EDGE = 10
@@ -44,5 +44,6 @@ def metastability(
 
     Parameters are those of `order_parameter`; a segment of 20 frames or fewer gives NaN.
     """
-    values = order_parameter(x, tr, band=band, order=order)
+    # Scrubbed frames were filled for the filter; their phases say nothing.
+    values = order_parameter(x, tr, band=band, order=order)[observed(np.asarray(x))[_EDGE:-_EDGE]]
     return float(values.std()) if values.size else float("nan")

@@ -25,12 +25,14 @@ class Atlas(NamedTuple):
     coordinates : ndarray, (region, 3), mm, NaN where unknown.
     homotope : ndarray of int, (region,), position of the mirror region, -1 without one; or None if the table
         has no such column.
+    index : list of str, (region,), value of the region in an atlas image; counts from 1 without such a column.
     """
 
     labels: list[str]
     hemisphere: list[str]
     coordinates: np.ndarray
     homotope: np.ndarray | None
+    index: list[str]
 
 
 def read_atlas(path: str | Path) -> Atlas:
@@ -59,7 +61,7 @@ def read_atlas(path: str | Path) -> Atlas:
     homotope = None
     if "homotope" in column:
         homotope = _homotope_column(column["homotope"], labels, index, path)
-    return Atlas(labels, hemisphere or ["n/a"] * len(labels), coordinates, homotope)
+    return Atlas(labels, hemisphere or ["n/a"] * len(labels), coordinates, homotope, index)
 
 
 def _refuse_repeated(names: Sequence[str], path: str | Path, field: str) -> None:
