@@ -11,19 +11,17 @@ import jax
 from brainloom.models.declare import Arrays, Parameter
 
 # isort: split
-import brainstate
 import brainunit as u
 import jax.numpy as jnp
-import numpy as np
 
 from brainloom.core.errors import DataError
-from brainloom.core.units import UnitError, parse
-from brainloom.io.lead_field import LeadField, reference_matrix
+from brainloom.core.units import parse
+from brainloom.io.lead_field import LeadField
+from brainloom.observe import lead_field_checks as checks
 from brainloom.observe.base import Filter
+from brainloom.observe.lead_field_checks import DIMS, as_unit, converted, floats, mantissa, present
 
-AMPERE_METER = u.ampere * u.meter
 MOMENT = parse("nA*m")
-DIMS = ("sensor", "region")
 NORMS = (None, "l1", "l2")
 
 
@@ -92,8 +90,8 @@ class LeadFieldModel(Filter):
     >>> import numpy as np
     >>> L = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]) * u.volt / (u.ampere * u.meter)
     >>> model = EEGLeadFieldModel(2, 3, L, dipole_gain=10 * u.nA * u.meter / u.mV, sensor_unit="nV")
-    >>> model(np.ones((1, 2)) * u.mV)
-    [[10. 20. 20.]] * nV
+    >>> print(model(np.ones((1, 2)) * u.mV))
+    [[10. 20. 20.]] nV
     """
 
     SPATIAL: ClassVar[bool] = True
@@ -106,6 +104,8 @@ class LeadFieldModel(Filter):
     # Units that sensors may have; the first one's is that of a plain lead field.
     SENSOR_UNITS: ClassVar[tuple[str, ...]] = ("V", "T", "T/m")
     DEFAULT_UNIT: ClassVar[str] = ""
+    dipole_gain: Any
+    bias: Any
 
     def __init__(
         self,
@@ -127,175 +127,59 @@ class LeadFieldModel(Filter):
         regions: Sequence[str] | None = None,
     ) -> None:
         super().__init__(dipole_gain=dipole_gain, bias=bias)
-        self._who = type(self).__name__
+        who = type(self).__name__
         if L is None:
-            raise DataError(f"{self._who} got no lead field; give L")
+            raise DataError(f"{who} got no lead field; give L")
         if isinstance(L, LeadField):
             if leadfield_unit is not None or dims is not None:
-                raise DataError(f"{self._who} got a LeadField, which has its own leadfield_unit and dims")
-            if len(set(L.units)) > 1:
-                raise DataError(
-                    f"{self._who}: lead field has sensors in {' and '.join(dict.fromkeys(L.units))}, and a signal has "
-                    f"one unit; choose with LeadField.pick: {', '.join(dict.fromkeys(L.kinds))}"
-                )
-            sensors, regions = sensors or L.sensors, regions or L.regions
-            L, leadfield_unit, dims = L.gain, L.units[0], DIMS
+                raise DataError(f"{who} got a LeadField, which has its own leadfield_unit and dims")
+            leadfield_unit, dims = checks.common_unit(L, who), DIMS
+            sensors, regions, L = sensors or L.sensors, regions or L.regions, L.gain
         self.L = L
-        shape = jnp.shape(_mantissa(_present(L)))
-        self.dims = self._checked_dims(shape, dims, in_size, out_size)
+        shape = jnp.shape(mantissa(present(L)))
+        self.dims = checks.checked_dims(shape, dims, in_size, out_size, who)
         n_sensors, n_regions = shape[:2] if self.dims == DIMS else shape[1::-1]
         self.in_size, self.out_size = n_regions, n_sensors
-        self.free = len(shape) == 3
-        self.leadfield_unit = self._checked_unit(leadfield_unit)
-        self.sensor_unit = self._checked_sensor_unit(sensor_unit)
-        self.sensors = self._names(sensors, n_sensors, "sensors")
-        self.regions = self._names(regions, n_regions, "regions")
+        self.leadfield_unit = checks.leadfield_unit(
+            L, leadfield_unit or self.DEFAULT_UNIT, self.SENSOR_UNITS, who
+        )
+        self.sensor_unit = checks.sensor_unit(sensor_unit, self.leadfield_unit, self.SENSOR_UNITS, who)
+        self.sensors = checks.names(sensors, n_sensors, "sensors", who)
+        self.regions = checks.names(regions, n_regions, "regions", who)
         if normalise not in NORMS:
-            raise DataError(f"normalise of {self._who} is {normalise!r}; it must be 'l1', 'l2' or None")
-        self.normalise = normalise
-        self.reference = reference
-        self._rereference = self._reference()
+            raise DataError(f"normalise of {who} is {normalise!r}; it must be 'l1', 'l2' or None")
+        self.normalise, self.reference = normalise, reference
+        self._rereference = (
+            None
+            if reference is None
+            else checks.reference_of(reference, self.sensors, n_sensors, self.sensor_unit, who)
+        )
         self.orientation = orientation
         if orientation is not None:
-            self._check_orientation()
+            checks.check_orientation(orientation, shape, n_regions, self.regions, who)
+        self._noise_factor = (
+            None
+            if noise_cov is None
+            else checks.covariance_factor(noise_cov, n_sensors, self.sensor_unit, f"noise_cov of {who}")
+        )
         self.noise_sd = noise_sd
-        self._noise_factor = None if noise_cov is None else self._factor(noise_cov)
-        self._check_rows("bias", n_sensors), self._check_rows("dipole_gain", n_regions)
+        for name, n in (("dipole_gain", n_regions), ("bias", n_sensors), ("noise_sd", n_sensors)):
+            checks.check_length(getattr(self, name), n, f"{name} of {who}")
         if noise_sd is not None:
-            self._check_rows("noise_sd", n_sensors)
             self._in_sensor_unit("noise_sd")
         self._in_sensor_unit("bias")
-
-    # --- checks ------------------------------------------------------------------------------------------
-
-    def _checked_dims(
-        self, shape: tuple[int, ...], dims: Any, in_size: int | None, out_size: int | None
-    ) -> tuple[str, ...]:
-        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
-            raise DataError(
-                f"L of {self._who} has the shape {shape}; it must be (sensor, region), or (sensor, region, 3)"
-            )
-        if dims is None and shape[0] == shape[1] and shape[0] > 1:
-            raise DataError(
-                f"L of {self._who} is square ({shape[0]} x {shape[1]}); say with dims=('sensor', 'region') or "
-                "dims=('region', 'sensor') what its axes are"
-            )
-        dims = DIMS if dims is None else tuple(dims)
-        if sorted(dims) != ["region", "sensor"]:
-            raise DataError(
-                f"dims of {self._who} is {dims}; it must be ('sensor', 'region') or ('region', 'sensor')"
-            )
-        wanted = {"sensor": out_size, "region": in_size}
-        wrong = [name for name, n in zip(dims, shape, strict=False) if wanted[name] not in (None, n)]
-        if wrong:
-            swapped = (wanted[dims[1]], wanted[dims[0]]) == shape[:2]
-            hint = f"give dims={dims[::-1]}" if swapped else "correct the sizes or L"
-            raise DataError(
-                f"L of {self._who} has the shape {shape} for dims={dims}, but there are in_size={in_size} regions "
-                f"and out_size={out_size} sensors; {hint}"
-            )
-        return dims
-
-    def _checked_unit(self, unit: Any) -> u.Unit:
-        value = _present(self.L)
-        if isinstance(value, u.Quantity):
-            found = value.unit
-        elif unit is None and not self.DEFAULT_UNIT:
-            raise DataError(f"L of {self._who} has no unit; give leadfield_unit, such as 'V/(A*m)'")
-        else:
-            found = _as_unit(unit or self.DEFAULT_UNIT)
-        allowed = [one for one in self.SENSOR_UNITS if (found * AMPERE_METER).dim == parse(one).dim]
-        if not allowed:
-            wanted = " or ".join(
-                {"V": "V/(A*m)", "T": "T/(A*m)", "T/m": "T/(A*m^2)"}[s] for s in self.SENSOR_UNITS
-            )
-            raise UnitError(f"L of {self._who} is given in {found}, but it is needed in {wanted}")
-        return found
-
-    def _checked_sensor_unit(self, unit: Any) -> u.Unit:
-        own = (self.leadfield_unit * AMPERE_METER).dim
-        natural = next(one for one in self.SENSOR_UNITS if parse(one).dim == own)
-        found = _as_unit(unit or natural)
-        if found.dim != own:
-            raise UnitError(
-                f"sensor_unit of {self._who} is {found}, but L is in {self.leadfield_unit} and gives {natural}; "
-                f"choose a unit that converts to {natural}"
-            )
-        return found
-
-    def _names(self, names: Sequence[str] | None, n: int, what: str) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        if len(names) != n:
-            raise DataError(f"{what} of {self._who} are {len(names)} names for {n} {what}; give one each")
-        return tuple(str(name) for name in names)
-
-    def _reference(self) -> np.ndarray | None:
-        if self.reference is None:
-            return None
-        if parse("V").dim != self.sensor_unit.dim:
-            raise DataError(
-                f"reference of {self._who} is {self.reference!r}, but magnetic sensors have no reference; leave it out"
-            )
-        if self.sensors is None and self.reference != "average":
-            raise DataError(
-                f"reference of {self._who} is {self.reference!r}, but its sensors have no names; give sensors"
-            )
-        names = self.sensors or tuple(str(at) for at in range(self.M))
-        return reference_matrix(self.reference, names, ["eeg"] * self.M)
-
-    def _check_orientation(self) -> None:
-        value = _present(self.orientation)
-        if not self.free:
-            raise DataError(
-                f"L of {self._who} has fixed orientations; give L as (sensor, region, 3) to choose them"
-            )
-        if jnp.shape(value) != (self.R, 3):
-            raise DataError(
-                f"orientation of {self._who} has the shape {jnp.shape(value)}; it must be ({self.R}, 3)"
-            )
-        if not isinstance(value, jax.core.Tracer):
-            length = np.linalg.norm(np.asarray(value), axis=1)
-            if not (np.isfinite(length) & (length > 0)).all():
-                at = int(np.argmax(~(np.isfinite(length) & (length > 0))))
-                name = self.regions[at] if self.regions else at
-                raise DataError(
-                    f"orientation of region {name} in {self._who} has no direction; give a vector"
-                )
-
-    def _check_rows(self, name: str, n: int) -> None:
-        shape = jnp.shape(_mantissa(_present(getattr(self, name))))
-        if shape not in ((), (1,), (n,)):
-            raise DataError(f"{name} of {self._who} has the shape {shape}; it must be a number or ({n},)")
-
-    def _factor(self, cov: Any) -> np.ndarray:
-        """A matrix F with F F' = cov; an eigendecomposition, because a referenced covariance is singular."""
-        cov = _converted(cov, self.sensor_unit**2, f"noise_cov of {self._who}")
-        cov = np.asarray(cov, dtype=float)
-        if cov.shape != (self.M, self.M):
-            raise DataError(
-                f"noise_cov of {self._who} has the shape {cov.shape}; it must be ({self.M}, {self.M})"
-            )
-        if not np.isfinite(cov).all() or np.abs(cov - cov.T).max() > 1e-6 * np.abs(cov).max():
-            raise DataError(f"noise_cov of {self._who} is not finite and symmetric; give a covariance")
-        values, vectors = np.linalg.eigh((cov + cov.T) / 2)
-        if values[0] < -1e-6 * max(values[-1], 0.0):
-            raise DataError(
-                f"noise_cov of {self._who} has the negative eigenvalue {values[0]:.3g}; give a covariance"
-            )
-        return vectors * np.sqrt(np.maximum(values, 0.0))
 
     # --- values --------------------------------------------------------------------------------------------
 
     @property
     def M(self) -> int:
         """Number of sensors."""
-        return self.out_size[-1]
+        return checks.last(self.out_size)
 
     @property
     def R(self) -> int:
         """Number of regions."""
-        return self.in_size[-1]
+        return checks.last(self.in_size)
 
     def values(self, unit: Any, time_unit: str) -> Arrays:
         """See `Filter.values`: the lead field as it acts, gain and bias."""
@@ -316,14 +200,14 @@ class LeadFieldModel(Filter):
             In `sensor_unit` per nA m.
         """
         unit = self.sensor_unit / MOMENT
-        given = _present(self.L)
+        given = present(self.L)
         if not isinstance(given, u.Quantity):
             given = u.Quantity(given, unit=self.leadfield_unit)
-        found = _floats(_converted(given, unit, f"L of {self._who}"))
+        found = floats(converted(given, unit, f"L of {type(self).__name__}"))
         if self.dims != DIMS:
             found = jnp.swapaxes(found, 0, 1)
         if self.orientation is not None:
-            towards = _floats(_present(self.orientation))
+            towards = floats(present(self.orientation))
             towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
             found = jnp.einsum("srk,rk->sr", found, towards, precision="highest")
         if self.normalise is not None:
@@ -338,22 +222,22 @@ class LeadFieldModel(Filter):
                 norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
             found = found / jnp.where(norm > 0, norm, 1.0)
         if self._rereference is not None:
-            found = jnp.einsum("st,t...->s...", _floats(self._rereference), found, precision="highest")
+            found = jnp.einsum("st,t...->s...", floats(self._rereference), found, precision="highest")
         return found
 
     def _gain(self, unit: Any) -> jax.Array:
         """Dipole moment in nA m for a plain 1 of the signal."""
-        value = _present(self.dipole_gain)
+        value = present(self.dipole_gain)
         if isinstance(value, u.Quantity):
-            what = f"dipole_gain of {self._who} for an observable in {unit}"
-            return _floats(_converted(value, MOMENT / unit, what))
+            what = f"dipole_gain of {type(self).__name__} for an observable in {unit}"
+            return floats(converted(value, MOMENT / unit, what))
         if unit.dim == MOMENT.dim:
-            return _floats(value) * float(u.Quantity(1.0, unit=unit).to_decimal(MOMENT))
-        return _floats(value)
+            return floats(value) * float(u.Quantity(1.0, unit=unit).to_decimal(MOMENT))
+        return floats(value)
 
     def _in_sensor_unit(self, name: str) -> jax.Array:
-        value = _present(getattr(self, name))
-        return _floats(_converted(value, self.sensor_unit, f"{name} of {self._who}"))
+        value = present(getattr(self, name))
+        return floats(converted(value, self.sensor_unit, f"{name} of {type(self).__name__}"))
 
     # --- signals -------------------------------------------------------------------------------------------
 
@@ -409,16 +293,16 @@ class LeadFieldModel(Filter):
             Neither `noise_cov` nor `noise_sd` was given, or the number of sensors differs.
         """
         if self._noise_factor is None and self.noise_sd is None:
-            raise DataError(f"{self._who} has no noise; give noise_cov or noise_sd")
-        value = _floats(_converted(signal, self.sensor_unit, f"signal of {self._who}"))
+            raise DataError(f"{type(self).__name__} has no noise; give noise_cov or noise_sd")
+        value = floats(converted(signal, self.sensor_unit, f"signal of {type(self).__name__}"))
         if value.shape[-1:] != (self.M,):
             raise DataError(
-                f"signal of {self._who} has the shape {value.shape}; its last axis must be {self.M} sensors"
+                f"signal of {type(self).__name__} has the shape {value.shape}; its last axis must be {self.M} sensors"
             )
         common, own = jax.random.split(key)
         if self._noise_factor is not None:
             draws = jax.random.normal(common, value.shape, value.dtype)
-            value = value + jnp.matmul(draws, _floats(self._noise_factor.T), precision="highest")
+            value = value + jnp.matmul(draws, floats(self._noise_factor.T), precision="highest")
         if self.noise_sd is not None:
             value = value + self._in_sensor_unit("noise_sd") * jax.random.normal(
                 own, value.shape, value.dtype
@@ -429,7 +313,7 @@ class LeadFieldModel(Filter):
         """Covariance of the noise of one sample, a Quantity (sensor, sensor)."""
         found = jnp.zeros((self.M, self.M))
         if self._noise_factor is not None:
-            found = found + _floats(self._noise_factor @ self._noise_factor.T)
+            found = found + floats(self._noise_factor @ self._noise_factor.T)
         if self.noise_sd is not None:
             found = found + jnp.diag(jnp.broadcast_to(self._in_sensor_unit("noise_sd"), (self.M,)) ** 2)
         return found * self.sensor_unit**2
@@ -450,16 +334,22 @@ class LeadFieldModel(Filter):
         Quantity, (..., sensor, sensor)
             In the square of `sensor_unit`, over the same frequency unit.
         """
-        unit = _as_unit(unit)
+        unit = as_unit(unit)
         matrix = self.matrix()
         if matrix.ndim == 3:
             raise DataError(
-                f"covariance of {self._who} needs one moment a region; give orientation, or L with fixed ones"
+                f"covariance of {type(self).__name__} needs one moment a region; give orientation, or L with fixed ones"
             )
         scaled = matrix * jnp.broadcast_to(self._gain(unit), (self.R,))
-        rest = u.get_unit(source) / unit**2 if isinstance(source, u.Quantity) else u.UNITLESS
-        found = jnp.einsum("sr,...rq,tq->...st", scaled, _mantissa(source), scaled, precision="highest")
-        return found * (self.sensor_unit**2 * rest)
+        out = self.sensor_unit**2
+        if isinstance(source, u.Quantity):
+            over = u.UNITLESS if source.dim == (unit**2).dim else parse("Hz")
+            source, out = (
+                converted(source, unit**2 / over, f"source covariance of {type(self).__name__}"),
+                out / over,
+            )
+        found = jnp.einsum("sr,...rq,tq->...st", scaled, jnp.asarray(source), scaled, precision="highest")
+        return found * out
 
 
 class EEGLeadFieldModel(LeadFieldModel):
@@ -483,28 +373,3 @@ class MEGLeadFieldModel(LeadFieldModel):
 
     SENSOR_UNITS: ClassVar[tuple[str, ...]] = ("T", "T/m")
     DEFAULT_UNIT: ClassVar[str] = "T/(A*m)"
-
-
-def _present(value: Any) -> Any:
-    return value.value() if isinstance(value, brainstate.nn.Param) else value
-
-
-def _mantissa(value: Any) -> Any:
-    return value.mantissa if isinstance(value, u.Quantity) else value
-
-
-def _floats(value: Any) -> jax.Array:
-    return jnp.asarray(value, jnp.result_type(float))
-
-
-def _as_unit(unit: Any) -> u.Unit:
-    return parse(unit) if isinstance(unit, str) else unit
-
-
-def _converted(value: Any, unit: u.Unit, what: str) -> Any:
-    """Plain number in a unit; plain ones are in it already."""
-    if not isinstance(value, u.Quantity):
-        return value
-    if value.dim != unit.dim:
-        raise UnitError(f"{what} is given in {value.unit}, but it is needed in {unit}")
-    return value.to_decimal(unit)
