@@ -306,10 +306,10 @@ def bold_cross_spectra(
         ``bold_csd(split, bold_csd_frequency, region, region_to)``, ``bold_csd_n(split)``; attribute ``bold_unit``.
     """
     parts = [part for name in ("train", "test") for part in splits[name]]
-    has_mean = all(bool((np.abs(part.mean(axis=0)) > part.std(axis=0)).all()) for part in parts)
+    has_mean = all(bool((np.abs(np.nanmean(part, axis=0)) > np.nanstd(part, axis=0)).all()) for part in parts)
 
     def prepared(part: np.ndarray) -> np.ndarray:
-        return detrend_only(part / part.mean(axis=0) if has_mean else part)
+        return detrend_only(part / np.nanmean(part, axis=0) if has_mean else part)
 
     ready = {name: [prepared(part) for part in splits[name]] for name in SPLITS}
     grid, spectra = split_cross_spectra(ready, 1.0 / tr, band, bandwidth)

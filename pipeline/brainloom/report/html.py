@@ -12,6 +12,8 @@ import numpy as np
 
 from brainloom.report import sections, tables
 from brainloom.report.glossary import GLOSSARY
+from brainloom.report.meeg_figures import summarise_electric
+from brainloom.report.meeg_sections import electric_modalities, meeg_section
 from brainloom.report.pages import subject_page
 from brainloom.report.record import dataset_records, step_table, version_table, write_provenance
 from brainloom.report.results import Results
@@ -25,6 +27,7 @@ _SECTIONS = (
     ("summary", "Summary"),
     ("cohort", "Cohort"),
     ("fit", "Fit quality"),
+    ("electric", "EEG and MEG"),
     ("parameters", "Parameters"),
     ("agreement", "Analytic against simulated"),
     ("subjects", "Subjects"),
@@ -96,13 +99,14 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     usable = [summaries[s] for s in results.included if s in summaries and not summaries[s].reason]
     context: dict[str, Any] = {
         "study": results.study,
-        "sections": _SECTIONS,
+        "sections": [one for one in _SECTIONS if one[0] != "electric" or electric_modalities(results)],
         "css": Markup(_resource("style.css")),
         "subtitle": _subtitle(results, usable),
     }
     context |= sections.headline_section(results, usable, group)
     context |= sections.cohort_section(results, summaries, pages)
     context |= sections.fit_section(results, usable, group, *bands)
+    context |= meeg_section(results, usable)
     context |= sections.parameter_section(results, usable)
     context |= sections.agreement_section(summaries, usable, pages)
     context |= {"pages": pages, "omitted": _omitted(results, pages)}
@@ -135,6 +139,7 @@ def _subjects(results: Results, band, mode_band) -> tuple[dict[str, SubjectSumma
     for subject, files in results.datasets.items():
         datasets = {kind: read_dataset(path) for kind, path in files.items()}
         summary = summarise_subject(subject, datasets)
+        summarise_electric(summary, datasets)
         summaries[subject] = summary
         if len(pages) < MAX_PAGES:
             good = {kind: ds for kind, ds in datasets.items() if not is_failed(ds)}

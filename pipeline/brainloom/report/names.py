@@ -69,6 +69,16 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "variance_r": ("Variance r", "r of regional variances", 3),
     "fcd_ks": ("FCD KS", "FCD distance (Kolmogorov-Smirnov)", 3),
     "metastability": ("Metastability", "metastability", 3),
+    **{
+        f"{name}_{key}": (f"{name.upper()} {head}", f"{name.upper()}: {label}", digits)
+        for name in ("eeg", "meg")
+        for key, head, label, digits in (
+            ("psd_r", "spectrum r", "r of power spectra", 3),
+            ("psd_rmse", "spectrum RMSE", "error of power spectra (decades)", 3),
+            ("peak_error", "alpha error (Hz)", "error of the alpha peak (Hz)", 2),
+            ("envelope_fc_r", "envelope FC r", "r of envelope correlations", 3),
+        )
+    },
 }
 
 #: Parameter -> (readable name, what it is).
@@ -82,6 +92,12 @@ PARAMETERS: dict[str, tuple[str, str]] = {
         "strength of the nonlinearity; FC does not determine it, it is set, not fitted",
     ),
     "noise": ("Noise amplitude", "regional noise; only its pattern is fitted, its overall scale is fixed"),
+    "k": ("Global coupling k", "gain of all connections"),
+    "speed": ("Conduction speed", "of all connections"),
+    "bold_gain": ("BOLD gain", "haemodynamic drive by a unit of the observable"),
+    "bold_noise": ("BOLD noise", "standard deviation of what the scanner adds to a frame"),
+    "dipole_gain": ("Dipole gain", "dipole moment of a unit of the observable"),
+    "sensor_noise": ("Sensor noise", "amplitude density of what a sensor adds"),
     "gain_in": ("Incoming gain", "regional factor on incoming connections"),
     "gain_out": ("Outgoing gain", "regional factor on outgoing connections"),
 }

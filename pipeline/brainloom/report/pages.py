@@ -9,10 +9,11 @@ import pandas as pd
 
 from brainloom.report import subject_figures
 from brainloom.report.figure import Figure, draw
+from brainloom.report.meeg_sections import electric_modalities, subject_meeg
 from brainloom.report.names import number
 from brainloom.report.results import Results
 from brainloom.report.summary import SubjectSummary
-from brainloom.report.tables import parameter_rows, subject_metrics
+from brainloom.report.tables import electric_scores, parameter_rows, subject_metrics
 
 
 def anchor(subject: str) -> str:
@@ -53,6 +54,11 @@ def subject_page(
         "headline": _headline(results.metrics, subject),
         "facts": _facts(summary, fit),
         "scores": table,
+        "electric": [
+            subject_meeg(name, modality, subject, signal, fit, simulation)
+            | {"scores": electric_scores(results.metrics, subject, modality)}
+            for modality in electric_modalities(results)
+        ],
         "parameters": parameter_rows(parameters),
         "figures": {
             "fc": _fc(name, subject, signal, fit, simulation, connectome),
@@ -138,6 +144,13 @@ def _headline(metrics: pd.DataFrame, subject: str) -> list[str]:
         (metrics["subject"] == subject) & (metrics["metric"] == "fc_r") & (metrics["split"] == "test")
     ]
     values = rows.groupby("predictor")["value"].mean()
+    if rows.empty:
+        rows = metrics[
+            (metrics["subject"] == subject)
+            & metrics["metric"].isin(["eeg_psd_r", "meg_psd_r"])
+            & (metrics["split"] == "test")
+        ]
+        values = rows.groupby("predictor")["value"].mean()
     parts = (("model_analytic", "analytic"), ("model_simulated", "simulated"), ("ceiling", "ceiling"))
     return [
         f"{label} r {number(values[key])}"
@@ -155,6 +168,15 @@ def _facts(summary: SubjectSummary, fit) -> list[tuple[str, str]]:
         facts.append(("Connected pairs", f"{100 * data['density']:.0f} %"))
     if np.isfinite(data.get("repetition_time", np.nan)):
         facts.append(("Repetition time", f"{data['repetition_time']:g} s"))
+    for name in ("eeg", "meg"):
+        if f"{name}_sensors" in data:
+            facts.append(
+                (
+                    name.upper(),
+                    f"{data[f'{name}_sensors']:.0f} channels, {data[f'{name}_sampling_frequency']:g} Hz, "
+                    f"{data[f'{name}_duration_train']:g} + {data[f'{name}_duration_test']:g} s",
+                )
+            )
     if "n_starts" in data:
         converged = f", {data['n_converged']:.0f} converged" if "n_converged" in data else ""
         facts.append(("Starts", f"{data['n_starts']:.0f}{converged}"))

@@ -7,6 +7,7 @@ import numpy as np
 from brainloom.report import cohort_figures, parameter_figures, score_figures, tables
 from brainloom.report.figure import Figure, draw
 from brainloom.report.headline import held_out_scores, summary_sentences, tiles
+from brainloom.report.meeg_sections import electric_modalities, meeg_sentences, meeg_tiles
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
 from brainloom.report.results import Results
 from brainloom.report.summary import GroupSummary, SubjectSummary
@@ -16,7 +17,7 @@ def headline_section(results: Results, usable: list[SubjectSummary], group: Grou
     """Tiles and summary paragraph."""
     found = held_out_scores(results.metrics)
     n_total = len(results.cohort)
-    shown = tiles(found, n_included=len(results.included), n_total=n_total)
+    shown = tiles(found, n_included=len(results.included), n_total=n_total) + meeg_tiles(results)
     for tile in shown:
         tile["colour"] = "var(--ink)" if tile["kind"] == "count" else predictor_colour(tile["kind"])
     _, regional = parameter_figures.split_scope(results.parameters)
@@ -30,7 +31,12 @@ def headline_section(results: Results, usable: list[SubjectSummary], group: Grou
         identification=(group.identified, len(group.labels)),
         seed=int(results.params["seed"]),
     )
-    return {"tiles": shown, "sentences": sentences}
+    if electric_modalities(results):
+        if not found:
+            sentences = sentences[:1]
+        sentences += meeg_sentences(results)
+    bold = "bold" in results.params.get("modality", ["bold"])
+    return {"tiles": shown, "sentences": sentences, "has_bold": bold}
 
 
 def cohort_section(results: Results, summaries, pages) -> dict:
@@ -224,15 +230,22 @@ def parameter_section(results: Results, usable) -> dict:
         for row in parameter_figures.recovery_table(parameters, truth)
     ]
     level = (results.params.get("identify") or {}).get("level")
+    spectral = (results.params.get("fit") or {}).get("route") == "spectrum"
     return {
         "parameter_figures": figures,
         "recovery": rows,
         "truth_given": truth is not None,
         "interval_text": f"{100 * level:.0f} %" if level else "90 %",
-        "truth_text": _TRUTH_TEXT,
+        "interval_source": _INTERVAL_SPECTRUM if spectral else _INTERVAL_FC,
+        "truth_text": _TRUTH_SPECTRUM if spectral else _TRUTH_TEXT,
     }
 
 
+_INTERVAL_FC = "the sampling error of FC at its effective number of samples, and the pull of the prior"
+_INTERVAL_SPECTRUM = (
+    "the curvature of the likelihood of the cross-spectra of all modalities, and of the prior"
+)
+_TRUTH_SPECTRUM = "The recordings of this cohort were simulated from known parameters."
 _TRUTH_TEXT = (
     "The recordings of this cohort were simulated from known parameters. Where a parameter is determined only up to a "
     "common factor (noise amplitude: FC does not depend on its overall scale), compare correlations, not values; "

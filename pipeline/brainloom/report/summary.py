@@ -39,6 +39,8 @@ class SubjectSummary:
         Of the curvature in log-parameter space, sorted from stiff to sloppy.
     data : dict of str -> float
         Facts about the recording and the connectome.
+    electric, electric_units : dict of str -> ...
+        EEG and MEG by name: spectra as `brainloom.report.meeg_figures.meeg_spectra` gives them, and the unit.
     dvars_unit : str
         "%" of the mean, or "sd" for recordings without a mean.
     warnings : list of str
@@ -52,6 +54,8 @@ class SubjectSummary:
     spectra: dict[str, np.ndarray] = field(default_factory=dict)
     eigenvalues: np.ndarray | None = None
     data: dict[str, float] = field(default_factory=dict)
+    electric: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    electric_units: dict[str, str] = field(default_factory=dict)
     dvars_unit: str = "%"
     warnings: list[str] = field(default_factory=list)
 
@@ -194,7 +198,7 @@ def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
 
 def _summarise_signal(out: SubjectSummary, signal) -> None:
     out.regions = tuple(str(r) for r in signal["region"].values)
-    if "test" in signal["split"].values:
+    if "psd" in signal and "test" in signal["split"].values:
         out.spectra["frequency"] = signal["frequency"].values
         out.spectra["empirical"] = _over_regions(signal["psd"].sel(split="test"))
     repetition_time = float(signal.attrs.get("repetition_time", np.nan))

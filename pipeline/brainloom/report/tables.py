@@ -19,27 +19,44 @@ from brainloom.report.summary import SubjectSummary, bootstrap_interval, scores
 
 _COLUMNS = ("fc_r", "fc_z", "fc_rmse", "lag1_r", "psd_r", "variance_r", "fcd_ks", "metastability")
 
+ELECTRIC_SCORES = ("psd_r", "psd_rmse", "peak_error", "envelope_fc_r")
 
-def score_table(metrics: pd.DataFrame) -> dict:
-    """Means over subjects: one row a predictor, training FC correlation and all held-out metrics.
+
+def metric_head(metric: str) -> str:
+    """Column head of a metric."""
+    return METRICS[metric][0] if metric in METRICS else metric
+
+
+def score_table(
+    metrics: pd.DataFrame, *, columns: tuple[str, ...] = _COLUMNS, training: str = "fc_r"
+) -> dict:
+    """Means over subjects: one row a predictor, one training metric and all held-out ones.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+    columns : tuple of str
+        Held-out metrics; those without a value are left out.
+    training : str
+        Metric of the training part.
 
     Returns
     -------
     dict
         `head` (list of str) and `rows` (list of dict: name, colour, meaning, cells).
     """
-    train = scores(metrics, metric="fc_r", split="train")
-    test = {metric: scores(metrics, metric=metric, split="test") for metric in _COLUMNS}
+    train = scores(metrics, metric=training, split="train")
+    test = {metric: scores(metrics, metric=metric, split="test") for metric in columns}
     test = {metric: table for metric, table in test.items() if table.shape[1]}
     predictors = predictor_order(
         set(train.columns).union(*(t.columns for t in test.values())) if test else train
     )
-    head = (["FC r, training"] if train.shape[1] else []) + [METRICS[m][0] for m in test]
+    head = ([f"{METRICS[training][0]}, training"] if train.shape[1] else []) + [METRICS[m][0] for m in test]
     rows = []
     for predictor in predictors:
         cells = [_mean_cell(train, predictor, 3, interval=False)] if train.shape[1] else []
         cells += [
-            _mean_cell(table, predictor, METRICS[m][2], interval=m == "fc_r") for m, table in test.items()
+            _mean_cell(table, predictor, METRICS[m][2], interval=m == training) for m, table in test.items()
         ]
         counts = [int(t[predictor].notna().sum()) for t in test.values() if predictor in t]
         rows.append(
@@ -103,6 +120,12 @@ def subject_metrics(metrics: pd.DataFrame, subject: str) -> dict:
     """Scores of one subject: predictors as rows, held-out metrics as columns, training FC correlation first."""
     rows = metrics[metrics["subject"] == subject]
     return score_table(rows) | {"subject": subject}
+
+
+def electric_scores(metrics: pd.DataFrame, subject: str, modality: str) -> dict:
+    """As `subject_metrics`, of EEG or MEG."""
+    columns = tuple(f"{modality}_{key}" for key in ELECTRIC_SCORES)
+    return score_table(metrics[metrics["subject"] == subject], columns=columns, training=f"{modality}_psd_r")
 
 
 def parameter_rows(parameters: pd.DataFrame) -> list[dict]:

@@ -34,6 +34,8 @@ class Cohort:
     """Collected from the datasets of all subjects, one after the other, so that memory holds matrices only."""
 
     subjects: list[SubjectFC] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    electric: dict[str, xr.Dataset] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
@@ -104,6 +106,13 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     )
 
 
+def electric_part(signal: xr.Dataset) -> xr.Dataset:
+    """Keep of a signal dataset what scores of EEG and MEG need."""
+    keys = ("psd", "envelope_fc", "peak_frequency")
+    names = [f"{name}_{key}" for name in ("eeg", "meg") for key in keys if f"{name}_{key}" in signal]
+    return signal[names]
+
+
 def parameter_rows(subject: str, model: str, fit: xr.Dataset, posterior: xr.Dataset) -> list[tuple]:
     """
     Rows of parameters.tsv of one subject.
@@ -171,10 +180,13 @@ def collect(args: argparse.Namespace) -> Cohort:
         cohort.regions = cohort.regions or regions
         if regions != cohort.regions:
             raise StoreError(
-                f"{args.signal[index]}: sub-{subject} has other regions than sub-{cohort.subjects[0].subject}; "
+                f"{args.signal[index]}: sub-{subject} has other regions than sub-{cohort.used[0]}; "
                 "use one atlas for all subjects of a study"
             )
-        cohort.subjects.append(subject_fc(subject, inputs))
+        cohort.used.append(subject)
+        if "fc" in inputs["signal"]:
+            cohort.subjects.append(subject_fc(subject, inputs))
+        cohort.electric[subject] = electric_part(inputs["signal"])
         cohort.metrics.append(averaged_rows(inputs["metrics"]))
         cohort.parameters += parameter_rows(subject, model, inputs["fit"], inputs["posterior"])
     return cohort
@@ -191,7 +203,7 @@ def cohort_rows(index: Sequence[tuple[str, str, str]], cohort: Cohort) -> list[t
     cohort : Cohort
         From `collect`.
     """
-    used = [s.subject for s in cohort.subjects]
+    used = cohort.used
     indexed = {subject for subject, _, _ in index}
     rows = []
     for subject, included, reason in index:
@@ -244,6 +256,7 @@ def group_study(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from brainloom.analysis.cohort_scores import score_cohort
+    from brainloom.analysis.meeg_scores import group_mean_scores
     from brainloom.analysis.metric_rows import COLUMNS
     from brainloom.store import write_dataset
 
@@ -252,17 +265,23 @@ def group_study(args: argparse.Namespace) -> None:
     cohort = collect(args)
     order = {subject: place for place, (subject, _, _) in enumerate(index)}
     warnings: list[str] = []
-    table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *cohort.metrics], ignore_index=True)
+    model = params["model"]["name"]
+    means = [
+        (subject, model, split, "group_mean", metric, value, 1)
+        for subject, split, metric, value in group_mean_scores(cohort.electric)
+    ]
+    rest = [pd.DataFrame(means, columns=list(COLUMNS))] if means else []
+    table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *cohort.metrics, *rest], ignore_index=True)
     table, ds = score_cohort(
         cohort.subjects,
         table.astype({"value": float, "n": int}),
-        params["model"]["name"],
+        model,
         mixture=params["group"]["mixture"],
         seed=params["seed"],
-        warn=warnings.append,
+        warn=warnings.append if "bold" in params.get("modality", ["bold"]) else lambda text: None,
     )
     rows = sorted(cohort_rows(index, cohort), key=lambda row: order.get(row[0], len(order)))
-    if cohort.subjects:
+    if cohort.used:
         labels = ("region", cohort.regions, {"long_name": "region"})
         ds = ds.assign_coords(region=labels, region_to=("region_to", *labels[1:]))
     for name, cells in zip(COHORT_COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
