@@ -23,8 +23,6 @@ _SCORES = "not part of the library core yet: objectives"
 # What entries are about that nothing here tests, by the name they carry as model, and why.
 LATER = {
     "BalloonWindkessel": _FORWARD,
-    "FirstOrderVolterraHRF": _FORWARD,
-    "GammaHRF": _FORWARD,
     "objectives": _SCORES,
 }
 

@@ -8,6 +8,7 @@ from reference_entries import ENTRIES, LATER, TABLE
 # isort: split
 import pytest
 import test_reference_couplings
+import test_reference_hrf
 import test_reference_networks
 import test_reference_points
 import test_reference_statistics
@@ -15,6 +16,7 @@ import test_reference_trajectories
 
 MODULES = (
     test_reference_couplings,
+    test_reference_hrf,
     test_reference_networks,
     test_reference_points,
     test_reference_statistics,
