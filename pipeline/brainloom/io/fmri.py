@@ -116,9 +116,7 @@ def read_bold_image(
         notes: list[str] = []
     else:
         if atlas is None:
-            raise DataError(
-                f"{bold}: {who(bold)}image needs an atlas image; give one, or set input.atlas_image"
-            )
+            raise _no_atlas(bold)
         found = _regions(image, header, bold, read_label_image(atlas), table, min_coverage)
         data, names, coverage, dropped, notes = found
     frames = np.ones(header.frames, dtype=bool) if about is None else about.kept
@@ -149,12 +147,67 @@ def table_of(path: str | Path) -> dict[int, str]:
 
 
 def _parcels(image: Any, path: str | Path, table: Mapping[int, str] | None) -> tuple[np.ndarray, list[str]]:
-    names = [str(name) for name in image.header.get_axis(1).name]
+    names = _parcel_names(image)
     data = read_values(image, ..., path).astype(np.float64)
     if table is None:
         return data, names
     order = match_labels(names, list(table.values()), path)
     return data[:, order], list(table.values())
+
+
+def check_bold_image(path: str | Path, atlas: str | Path | None, table: str | Path) -> int:
+    """Check an image against atlas and label table without reading its data; returns its number of frames.
+
+    Parameters
+    ----------
+    path, atlas : see `read_bold_image`.
+    table : label table of the atlas.
+
+    Raises
+    ------
+    DataError
+        The image has no time axis, lacks a region, or atlas and table do not fit.
+    """
+    image = load_image(path)
+    header = header_of(image, path)
+    if header.kind == "ptseries":
+        match_labels(_parcel_names(image), read_atlas(table).labels, path)
+    elif atlas is None:
+        raise _no_atlas(path)
+    else:
+        label_image = read_label_image(atlas)
+        regions, notes = label_regions(label_image, table_of(table))
+        _place(image, header, path, label_image, regions, notes)
+    return header.frames
+
+
+def _no_atlas(path: str | Path) -> DataError:
+    return DataError(f"{path}: {who(path)}image needs an atlas image; give one, or set input.atlas_image")
+
+
+def _parcel_names(image: Any) -> list[str]:
+    return [str(name) for name in image.header.get_axis(1).name]
+
+
+def _place(
+    image: Any,
+    header: BoldHeader,
+    path: str | Path,
+    atlas: LabelImage,
+    regions: Mapping[int, str],
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Voxels of the regions, those of one region side by side, the region of each, and their volume in atlas voxels."""
+    if header.kind == "nifti":
+        placed, share = voxel_labels(atlas, image.shape[:3], image.affine, path, notes)
+    else:
+        placed, share = grayordinate_labels(atlas, image.header.get_axis(1), path)
+    number = np.array(list(regions))
+    voxels = np.flatnonzero(np.isin(placed, number))
+    of_voxel = np.argsort(number)[np.searchsorted(np.sort(number), placed[voxels])]
+    order = np.argsort(of_voxel, kind="stable")
+    _refuse_absent(np.bincount(of_voxel, minlength=len(number)), list(regions.values()), path, atlas)
+    return voxels[order], of_voxel[order], share
 
 
 def _regions(
@@ -166,17 +219,8 @@ def _regions(
     min_coverage: float,
 ) -> tuple[np.ndarray, list[str], np.ndarray, int, list[str]]:
     regions, notes = label_regions(atlas, table)
-    if header.kind == "nifti":
-        placed, share = voxel_labels(atlas, image.shape[:3], image.affine, path, notes)
-    else:
-        placed, share = grayordinate_labels(atlas, image.header.get_axis(1), path)
-    number = np.array(list(regions))
     names = list(regions.values())
-    voxels = np.flatnonzero(np.isin(placed, number))
-    of_voxel = np.argsort(number)[np.searchsorted(np.sort(number), placed[voxels])]
-    order = np.argsort(of_voxel, kind="stable")
-    voxels, of_voxel = voxels[order], of_voxel[order]
-    _refuse_absent(np.bincount(of_voxel, minlength=len(names)), names, path, atlas)
+    voxels, of_voxel, share = _place(image, header, path, atlas, regions, notes)
     if header.kind == "nifti":
         x, y, z = np.unravel_index(voxels, image.shape[:3])
 
@@ -194,7 +238,7 @@ def _regions(
     data, used = _means(block, header.frames, step, of_voxel, len(names))
     _refuse_absent(used, names, path, atlas)
     # The share counts volume, because a region has another number of voxels in another grid.
-    expected = np.array([np.count_nonzero(atlas.values == value) for value in number])
+    expected = np.array([np.count_nonzero(atlas.values == value) for value in regions])
     coverage = np.minimum(used * share / expected, 1.0)
     poor = coverage < min_coverage
     if poor.any():

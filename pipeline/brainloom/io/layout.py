@@ -11,34 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from brainloom.core.errors import DataError
+from brainloom.io.bold_files import confounds_path, expected_image, find_images, own_atlas
+from brainloom.io.entities import RUN_ENTITIES, entities, subject_label
 from brainloom.io.tables import read_cells
-
-# Entities that tell one recording from another; files that differ in any other entity are two versions of one.
-RUN_ENTITIES = ("ses", "acq", "dir", "run")
-
-
-def subject_label(subject: str | int) -> str:
-    """Label without the ``sub-`` in front; YAML may have read it as a number.
-
-    Examples
-    --------
-    >>> subject_label("sub-01"), subject_label(101309)
-    ('01', '101309')
-    """
-    return str(subject).removeprefix("sub-")
-
-
-def entities(path: str | Path) -> dict[str, str]:
-    """Entities of a BIDS file name, and its ``suffix``.
-
-    Examples
-    --------
-    >>> entities("sub-01_task-rest_run-1_timeseries.tsv")
-    {'sub': '01', 'task': 'rest', 'run': '1', 'suffix': 'timeseries'}
-    """
-    *pairs, suffix = Path(path).name.split(".")[0].split("_")
-    found = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
-    return {**found, "suffix": suffix}
 
 
 def atlas_path(root: str | Path, atlas: str) -> Path:
@@ -176,7 +151,15 @@ def _refuse_versions(found: list[Path], subject: str, what: str, *, many: bool) 
         seen[key] = path
 
 
-def subject_files(root: str | Path, subject: str | int, atlas: str, task: str) -> dict[str, Any]:
+def subject_files(
+    root: str | Path,
+    subject: str | int,
+    atlas: str,
+    task: str,
+    *,
+    atlas_image: str | None = None,
+    confounds: bool = False,
+) -> dict[str, Any]:
     """Input files of one subject, in its folder or in its session folders.
 
     Parameters
@@ -185,44 +168,76 @@ def subject_files(root: str | Path, subject: str | int, atlas: str, task: str) -
     subject : label, with or without ``sub-``.
     atlas : value of the ``atlas`` (or ``seg``) entity.
     task : value of the ``task`` entity.
+    atlas_image : the runs are BOLD images and this is their atlas (`brainloom.io.bold_files`); None: they are tables, or
+        parcel series where there are no tables.
+    confounds : whether each run needs its table of confounds.
 
     Returns
     -------
     dict
-        ``atlas``, ``weight``, ``length``: path; ``bold``: paths of the runs in order; ``bold_json``: the sidecars
-        that apply to them and exist, the general ones first. What does not exist is given as the path where it is
-        expected.
+        ``atlas``, ``weight``, ``length``: path; ``atlas_image``: path or None; ``bold``: paths of the runs in order;
+        ``confounds``: a path for each run, or none at all; ``bold_json``: the sidecars that apply to the runs and exist,
+        the general ones first. What does not exist is given as the path where it is expected.
 
     Raises
     ------
     DataError
         If two files claim to be the same run or connectome.
     """
-    files = _tables(root, subject_label(subject), atlas, task)
-    files["bold_json"] = list(dict.fromkeys(path for run in files["bold"] for path in sidecars(root, run)))
+    label = subject_label(subject)
+    files = _files(root, label, atlas, task, atlas_image, confounds)
+    about = {path: path.with_suffix(".json") for path in files["confounds"]}
+    found = [path for run in files["bold"] for path in sidecars(root, run)]
+    files["bold_json"] = list(dict.fromkeys([*found, *(path for path in about.values() if path.is_file())]))
     return files
 
 
-def _tables(root: str | Path, label: str, atlas: str, task: str) -> dict[str, Any]:
+def _files(
+    root: str | Path, label: str, atlas: str, task: str, atlas_image: str | None, confounds: bool
+) -> dict[str, Any]:
     files: dict[str, Any] = {"atlas": atlas_path(root, atlas)}
     for measure in ("weight", "length"):
         found = _find(root, label, "dwi", {"atlas": atlas, "meas": measure, "suffix": "relmat"})
         _refuse_versions(found, label, f"connectome ({measure})", many=False)
         files[measure] = found[0] if found else relmat_path(root, label, atlas=atlas, measure=measure)
-    runs = _find(root, label, "func", {"atlas": atlas, "task": task, "suffix": "timeseries"})
+    tables = _find(root, label, "func", {"atlas": atlas, "task": task, "suffix": "timeseries"})
+    runs = find_images(root, label, atlas, task, atlas_image) if atlas_image or not tables else tables
+    runs.sort(key=lambda path: (_order(path), path.name))
     _refuse_versions(runs, label, "run", many=True)
-    files["bold"] = runs or [timeseries_path(root, label, task=task, atlas=atlas)]
+    files["atlas_image"] = own_atlas(atlas_image, label) if atlas_image else None
+    expected = expected_image if atlas_image else timeseries_path
+    files["bold"] = runs or [
+        expected(root, label, task=task, atlas=str(atlas_image) if atlas_image else atlas)
+    ]
+    files["confounds"] = [confounds_path(run) for run in files["bold"]] if confounds else []
     return files
 
 
-def missing_files(root: str | Path, subject: str | int, atlas: str, task: str) -> list[Path]:
-    """Tables of one subject that do not exist, each as the path where it is expected."""
-    files = _tables(root, subject_label(subject), atlas, task)
-    wanted = [files["atlas"], files["weight"], files["length"], *files["bold"]]
+def missing_files(
+    root: str | Path,
+    subject: str | int,
+    atlas: str,
+    task: str,
+    *,
+    atlas_image: str | None = None,
+    confounds: bool = False,
+) -> list[Path]:
+    """Files of one subject that do not exist, each as the path where it is expected (see `subject_files`)."""
+    files = _files(root, subject_label(subject), atlas, task, atlas_image, confounds)
+    image = [files["atlas_image"]] if atlas_image else []
+    wanted = [files["atlas"], *image, files["weight"], files["length"], *files["bold"], *files["confounds"]]
     return [path for path in wanted if not path.is_file()]
 
 
-def input_problem(root: str | Path, subject: str | int, atlas: str, task: str) -> str:
+def input_problem(
+    root: str | Path,
+    subject: str | int,
+    atlas: str,
+    task: str,
+    *,
+    atlas_image: str | None = None,
+    confounds: bool = False,
+) -> str:
     """Why one subject cannot be used, as far as file names tell: one sentence, or an empty string."""
     label = subject_label(subject)
     try:
@@ -232,7 +247,7 @@ def input_problem(root: str | Path, subject: str | int, atlas: str, task: str) -
         participants = Path(root) / "participants.tsv"
         if participants.exists() and label not in list_subjects(root):
             return f"{participants}: sub-{label} is not in this table; add its line, or correct subjects in the configuration"
-        missing = missing_files(root, label, atlas, task)
+        missing = missing_files(root, label, atlas, task, atlas_image=atlas_image, confounds=confounds)
     except DataError as error:
         return str(error)
     if not missing:

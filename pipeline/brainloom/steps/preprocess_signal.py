@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainloom.core.errors import DataError
-from brainloom.io.checks import load_bold
+from brainloom.io.bold import load_bold
 from brainloom.io.layout import subject_files
 from brainloom.steps._common import parse, run_subjects
 
