@@ -143,12 +143,12 @@ def _one(x: np.ndarray, rate: float, frequency: np.ndarray, bandwidth: float) ->
     tapers = _tapers(length, product / 2, n_tapers)
     time = np.arange(length) / rate
     total = np.zeros((len(frequency), x.shape[1], x.shape[1]), complex)
-    # In whole samples from the start, so that the last ones of an uneven cut are what is left out.
-    for block in np.split(x[: n_blocks * length], n_blocks):
-        for at, f in enumerate(frequency):
+    for start in range(0, n_blocks * length, length):
+        block = x[start : start + length]
+        for place, f in enumerate(frequency):
             wave = np.exp(-2j * np.pi * f * time)[:, None]
             transform = tapers @ (block * wave.real) + 1j * (tapers @ (block * wave.imag))
-            total[at] += transform.T @ transform.conj()
+            total[place] += transform.T @ transform.conj()
     return total, n_blocks * n_tapers
 
 
