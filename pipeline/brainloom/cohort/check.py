@@ -45,6 +45,7 @@ def check_study(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
                 source["task"],
                 signal=config["signal"],
                 symmetrise=config["connectome"]["symmetrise"],
+                atlas_image=source["atlas_image"],
             )
         except DataError as err:
             problems.append(str(err))

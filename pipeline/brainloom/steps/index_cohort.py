@@ -52,6 +52,7 @@ def _verdict(root: Path, label: str, params: dict[str, Any]) -> tuple[str, str]:
             params["input"]["task"],
             signal=params["signal"],
             symmetrise=params["connectome"]["symmetrise"],
+            atlas_image=params["input"].get("atlas_image"),
         )
     except DataError as error:
         return "no", " ".join(str(error).split())
