@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,48 +14,13 @@ from brainloom.analysis.cross_spectra import multitaper_csd
 from brainloom.analysis.meeg import meeg_features
 from brainloom.analysis.splits import Segments, last_third, train_and_test
 from brainloom.core.errors import DataError
+from brainloom.io.meeg import MeegRecording
 
 SPLITS = ("train", "validation", "test")
 # Directions of sensor space that are fitted at most: the likelihood costs their third power.
 MOST_COMPONENTS = 64
 # Singular values of the lead field below this share of the largest are directions that no region reaches.
 _RANK = 1e-6
-UNITS = {"eeg": "V", "meg": "T"}
-
-
-@dataclass
-class MeegRecording:
-    """Checked recordings of one modality of one subject, as they are to be modelled.
-
-    Attributes
-    ----------
-    modality : str
-        ``eeg`` or ``meg``.
-    runs : list of (time, channel) float64 arrays
-        V or T, in the reference in which they are compared; sources in their own unit.
-    sampling_frequency : float
-        Hz.
-    channels : list of str
-        Sensors, or regions where `lead_field` is None.
-    unit : str
-        Of the series.
-    reference : str
-        Empty if not known.
-    lead_field : (channel, region) array or None
-        V/(A m) or T/(A m), referenced as the recordings.
-    positions : (channel, 3) array or None
-        Head coordinates, mm.
-    """
-
-    modality: str
-    runs: list[np.ndarray]
-    sampling_frequency: float
-    channels: list[str]
-    unit: str
-    reference: str = ""
-    lead_field: np.ndarray | None = None
-    positions: np.ndarray | None = None
-    attrs: dict[str, Any] = field(default_factory=dict)
 
 
 def meeg_splits(runs: Sequence[np.ndarray], how: str, shortest: int) -> dict[str, Segments]:
@@ -65,9 +29,10 @@ def meeg_splits(runs: Sequence[np.ndarray], how: str, shortest: int) -> dict[str
     Parameters
     ----------
     runs : sequence of (time, channel) arrays
+        Lines of NaN where samples are marked bad.
     how : "halves" or "runs"
     shortest : int
-        Samples that a segment needs.
+        Samples that a segment needs; shorter stretches between bad marks are left out.
 
     Raises
     ------
@@ -78,13 +43,24 @@ def meeg_splits(runs: Sequence[np.ndarray], how: str, shortest: int) -> dict[str
         train, test = train_and_test(runs, how)
     except ValueError as err:
         raise DataError(str(err)) from err
-    for part in (*train, *test):
-        if len(part) < shortest:
+    cut = {"train": train, "test": test, "validation": last_third(train, shortest)}
+    found = {
+        name: [one for part in parts for one in _stretches(part, shortest)] for name, parts in cut.items()
+    }
+    for name in ("train", "test"):
+        if not found[name]:
             raise DataError(
-                f"a part of a recording has {len(part)} samples after the cut into {how}; at least {shortest} are "
-                "needed, so shorten the window or use longer recordings"
+                f"the {name} part of the recording has no stretch of {shortest} good samples after the cut into {how}; "
+                "shorten the window or use longer recordings"
             )
-    return {"train": train, "validation": last_third(train, shortest), "test": test}
+    return found
+
+
+def _stretches(part: np.ndarray, shortest: int) -> Segments:
+    """Pieces of a series between its lines of NaN that have a number of samples."""
+    good = np.isfinite(part).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))
+    return [part[start:stop] for start, stop in edges.reshape(-1, 2) if stop - start >= shortest]
 
 
 def component_basis(lead_field: np.ndarray | None, n_channels: int) -> np.ndarray:
@@ -97,7 +73,10 @@ def component_basis(lead_field: np.ndarray | None, n_channels: int) -> np.ndarra
         return np.eye(n_channels)
     vectors, values, _ = np.linalg.svd(lead_field, full_matrices=False)
     rank = int((values > _RANK * values[0]).sum())
-    return vectors[:, : min(rank, MOST_COMPONENTS)]
+    chosen = vectors[:, : min(rank, MOST_COMPONENTS)]
+    # The sign of a singular vector is the choice of the library; here its largest entry is positive.
+    largest = np.abs(chosen).argmax(axis=0)
+    return chosen * np.sign(chosen[largest, np.arange(chosen.shape[1])])
 
 
 def split_cross_spectra(

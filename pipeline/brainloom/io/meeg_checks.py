@@ -1,0 +1,147 @@
+"""Is the EEG or MEG of a subject usable? Looked at without reading its samples; each check raises one sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainloom.core.errors import DataError
+from brainloom.io.layout import subject_label
+from brainloom.io.meeg import read_lead_field
+from brainloom.io.meeg_files import FIF, SPHERE, lead_field_path, meeg_problem, meeg_runs
+from brainloom.io.meeg_sidecars import TYPES, frequency_of, read_channels, read_meeg_json, read_positions
+from brainloom.io.reading import Atlas
+from brainloom.io.recording_files import KINDS
+
+
+def check_meeg(
+    root: str | Path,
+    subject: str,
+    task: str,
+    modality: str,
+    settings: Mapping[str, Any],
+    *,
+    splits: str,
+    atlas: Atlas,
+    atlas_label: str,
+) -> None:
+    """
+    Check one modality of a subject without reading its samples.
+
+    Parameters
+    ----------
+    root, subject, task, modality, settings : see `meeg_files`
+    splits : ``halves`` or ``runs``.
+    atlas : label table, with the centres of the regions.
+    atlas_label : its name.
+
+    Raises
+    ------
+    DataError
+        Files are missing or cannot be read, sensors have no positions, the recording is too short or too coarse in
+        time, or the lead field does not fit; one sentence.
+    """
+    problem = meeg_problem(root, subject, task, modality, settings, atlas_label)
+    if problem:
+        raise DataError(problem)
+    runs = meeg_runs(root, subject, task, modality, settings, atlas_label)
+    who = f"sub-{subject_label(subject)}"
+    if splits == "runs" and len(runs) < 2:
+        raise DataError(
+            f"{runs[0]}: {who} has only this run but signal.splits is runs; add a second run, or set "
+            "signal.splits to halves"
+        )
+    if settings["space"] == "region":
+        return
+    sphere = settings["lead_field"] == SPHERE
+    if sphere and not np.isfinite(atlas.coordinates).all():
+        region = atlas.labels[int(np.argmin(np.isfinite(atlas.coordinates).all(axis=1)))]
+        raise DataError(
+            f"atlas-{atlas_label}_dseg.tsv: {who} cannot have a lead field of a sphere, because region {region!r} has no x, "
+            f"y, z; add the centres of the regions in mm (MNI), or give {modality}.lead_field a file"
+        )
+    for path in runs:
+        _check_header(Path(root), path, who, modality, settings, splits, sphere)
+    if not sphere:
+        table = lead_field_path(subject, settings)
+        assert table is not None
+        if not table.name.endswith(FIF):
+            read_lead_field(table, None, atlas, modality)
+
+
+def _check_header(
+    root: Path, path: Path, who: str, modality: str, settings: Mapping[str, Any], splits: str, sphere: bool
+) -> None:
+    raw = _open_header(path, who)
+    rate, seconds = float(raw.info["sfreq"]), raw.n_times / float(raw.info["sfreq"])
+    content, origin = read_meeg_json(root, path, modality)
+    stated = frequency_of(content, origin, "SamplingFrequency")
+    if stated is not None and abs(stated - rate) > 1e-4 * rate:
+        raise DataError(
+            f"{origin['SamplingFrequency']}: {who} SamplingFrequency is {stated:g} Hz but {path.name} has {rate:g} Hz; "
+            "correct the one that is wrong"
+        )
+    for key in ("band", "envelope_band"):
+        if settings[key][1] >= 0.5 * rate:
+            raise DataError(
+                f"{path}: {who} sampling frequency is {rate:g} Hz, so frequencies end at {0.5 * rate:g} Hz but "
+                f"{modality}.{key} ends at {settings[key][1]:g} Hz; lower it"
+            )
+    part = seconds / 2 if splits == "halves" else seconds
+    if part < settings["window"]:
+        where = "each half" if splits == "halves" else "the run"
+        raise DataError(
+            f"{path}: {who} lasts {seconds:.3g} s, which leaves {part:.3g} s for {where}, less than {modality}.window "
+            f"({settings['window']:g} s); add a longer recording or shorten the window"
+        )
+    good, named = _good_channels(raw, root, path, modality)
+    if len(good) < 2:
+        raise DataError(
+            f"{path}: {who} has {len(good)} good {modality.upper()} channels; at least 2 are needed, so correct types "
+            "and status in *_channels.tsv or leave the subject out"
+        )
+    reference = settings["reference"]
+    if modality == "eeg" and reference not in (None, "average") and reference not in named:
+        raise DataError(
+            f"{path}: {who} has no electrode {reference!r}; set eeg.reference to average, or to one of its electrodes such "
+            f"as {named[0]}"
+        )
+    if sphere and modality == "eeg" and settings["montage"] is None and read_positions(root, path) is None:
+        place = np.array([raw.info["chs"][raw.ch_names.index(name)]["loc"][:3] for name in good])
+        lost = ~(np.isfinite(place).all(axis=1) & place.any(axis=1))
+        if lost.any():
+            raise DataError(
+                f"{path}: {who} electrode {good[int(np.argmax(lost))]} has no position; add *_electrodes.tsv, or name a "
+                "standard montage in eeg.montage"
+            )
+
+
+def _open_header(path: Path, who: str) -> Any:
+    import mne
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mne.io.read_raw(path, preload=False, verbose="error")
+    except Exception as error:  # readers of foreign formats raise whatever they meet
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{path}: {who} recording cannot be read ({reason}); export it again, with all of its files"
+        ) from error
+
+
+def _good_channels(raw: Any, root: Path, path: Path, modality: str) -> tuple[list[str], list[str]]:
+    """Channels of the modality that are not bad, and all of them."""
+    _, listed = read_channels(root, path)
+    types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    for name, cells in listed.items():
+        known = TYPES.get(cells.get("type", "").upper())
+        if known is not None and types.get(name) not in KINDS["meg"]:
+            types[name] = known
+    named = [name for name in raw.ch_names if types[name] in KINDS[modality]]
+    bad = {name for name, cells in listed.items() if cells.get("status", "").lower() == "bad"}
+    return [name for name in named if name not in bad | set(raw.info["bads"])], named
