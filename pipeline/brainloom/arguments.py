@@ -135,12 +135,12 @@ def shown_factor(node: NeuralMass, source: str) -> float:
 
 
 class Sampling(NamedTuple):
-    """Base interval in steps, intervals of monitors and of each observer in base samples, and rows of observers."""
+    """Times of a run, in the words of `brainloom.run_plan.Plan`."""
 
     every: int
     ratio: int
     ratios: tuple[int, ...]
-    stride: int
+    strides: tuple[int, ...]
 
 
 def sampling(
@@ -175,8 +175,16 @@ def sampling(
     every = math.gcd(*(steps for steps, _ in needed))
     ratios = tuple(k // every if one.SAMPLES else 1 for k, one in zip(intervals, observers, strict=True))
     second = float(number(quantity(1.0, "time", unit), "s", "dt"))
-    wanted = math.gcd(every, *(one.stride(dt * second) for one in observers)) if observers else 1
-    return Sampling(every, (given or 1) // every if monitors else 1, ratios, wanted)
+    strides = tuple(
+        _divisor(k if one.SAMPLES else every, one.stride(dt * second))
+        for k, one in zip(intervals, observers, strict=True)
+    )
+    return Sampling(every, (given or 1) // every if monitors else 1, ratios, strides)
+
+
+def _divisor(n: int, most: int) -> int:
+    """Largest divisor of `n` that is not above `most`."""
+    return next(k for k in range(max(1, min(n, most)), 0, -1) if n % k == 0)
 
 
 def port_inputs(node: NeuralMass, inputs: Any, n_steps: int, dt: float) -> tuple[Arrays, Arrays, Any]:

@@ -50,8 +50,6 @@ class Watch(NamedTuple):
         ``emit(state, ports) -> pytree`` at every sample; ``ports()`` is what arrives at the model then.
     watched : tuple of str
         Observables that streaming observers see.
-    stride : int
-        Steps that one row of a watched observable is the mean of.
     scale : tuple of float
         Factor of each watched observable: from the unit of the equations to that of results.
     """
@@ -59,7 +57,6 @@ class Watch(NamedTuple):
     every: int = 0
     emit: Emit | None = None
     watched: tuple[str, ...] = ()
-    stride: int = 1
     scale: tuple[float, ...] = ()
 
 
@@ -92,13 +89,12 @@ def run_page(
     n_steps : int
         A multiple of ``watch.every``.
     watch : Watch
-        Its stride divides `n_steps`.
 
     Returns
     -------
     state
     samples : pytree, leading axis n_steps / every; None without samples
-    watched : tuple of (n_steps / stride, ..., region) arrays
+    watched : tuple of (n_steps, ..., region) arrays
     """
     body = _Steps(structure, p, drive.held, drive.function, first_step, dt, watch)
     rows = {"noise": noise, "series": drive.series, "index": jnp.arange(n_steps, dtype=jnp.int32)}
@@ -149,35 +145,17 @@ class _Steps:
 
         return self.watch.emit(state, ports)
 
-    def several(self, state: Arrays, rows: Any, n_steps: int) -> tuple[Arrays, tuple]:
-        """Steps without a sample between them, and rows of what is watched: means over `stride` steps."""
-        stride = self.watch.stride
-        if stride == 1 or not self.watch.watched:
-            return _scan(self.one, state, rows, n_steps)
-
-        def some(state: Arrays, rows: Any) -> tuple[Arrays, tuple]:
-            def step(carry: tuple, row: Any) -> tuple[tuple, None]:
-                state, seen = self.one(carry[0], row)
-                return (state, tuple(a + x for a, x in zip(carry[1], seen, strict=True))), None
-
-            shape = state[self.structure.model.state_names()[0]].shape
-            zero = tuple(jnp.zeros(shape, jnp.result_type(float)) for _ in self.watch.watched)
-            (state, total), _ = jax.lax.scan(step, (state, zero), rows)
-            return state, tuple(x / stride for x in total)
-
-        return _scan(some, state, _grouped(rows, stride), n_steps // stride)
-
     def undelayed(self, state: Arrays, rows: Any, n_steps: int) -> tuple[Arrays, Any, tuple]:
         every = self.watch.every
         if every == 0 or self.watch.emit is None:
-            state, seen = self.several(state, rows, n_steps)
+            state, seen = _scan(self.one, state, rows, n_steps)
             return state, None if every == 0 else {}, seen
 
         def sample(state: Arrays, some: Any) -> tuple[Arrays, Any]:
             if every == 1:
                 state, seen = self.one(state, some)
                 return state, (self.look(state, some), seen)
-            state, seen = self.several(state, some, every)
+            state, seen = jax.lax.scan(self.one, state, some)
             return state, (self.look(state, _last(some)), seen)
 
         grouped = rows if every == 1 else _grouped(rows, every)
@@ -237,8 +215,6 @@ class _Steps:
             seen = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
         present, buffers = start
         kept = {HISTORY + name: buffer[:, -length:] for name, buffer in buffers.items()}
-        if self.watch.stride > 1:
-            seen = jax.tree.map(lambda x: jnp.mean(_grouped(x, self.watch.stride), axis=1), seen)
         return present | kept, {} if found is None and self.watch.every else found, seen
 
     def _block(self, carry: tuple, some: Any, size: int, emit: bool) -> tuple[tuple, tuple]:

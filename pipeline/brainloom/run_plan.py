@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,8 @@ class Plan:
         Base samples per sample of the monitors.
     ratios : tuple of int
         Base samples per sample of each observer.
-    stride : int
-        Steps whose mean is enough for every observer; divides `every`.
+    strides : tuple of int
+        Steps whose mean is enough for each observer; divides its own interval.
     scales : tuple of float
         Factor of the observable of each observer, from the unit of the equations to that of results.
     """
@@ -54,13 +55,14 @@ class Plan:
     looker: Any = None
     ratio: int = 1
     ratios: tuple[int, ...] = ()
-    stride: int = 1
+    strides: tuple[int, ...] = ()
     scales: tuple[float, ...] = ()
 
     @property
     def page(self) -> int:
         """Steps of a page that holds no sample."""
-        return max(PAGE - PAGE % self.stride, self.stride)
+        span = math.lcm(1, *(k for k in self.strides if k <= PAGE))
+        return PAGE - PAGE % span if span <= PAGE else PAGE
 
     @property
     def watched(self) -> dict[str, float]:

@@ -131,22 +131,22 @@ def page(
 
         noise = draw(words) if plan.batch is None else jax.vmap(draw, out_axes=2)(words)
     emit = None if index is None else looking(plan, p)
-    stride = math.gcd(plan.stride, n_steps)
     watch = rollout.Watch(
         every=0 if index is None else plan.every,
         emit=emit,
         watched=tuple(plan.watched),
-        stride=stride,
         scale=tuple(plan.watched.values()),
     )
     drive = rollout.Drive(held, series, plan.function)
     state, found, seen = rollout.run_page(structure, p, state, noise, drive, first, dt, n_steps, watch)
     rows = dict(zip(plan.watched, seen, strict=True))
     size = 0 if index is None else n_steps // plan.every
-    kept = [
-        _observed(one, q, before, rows[one.source], dt * stride, size, index, plan.ratio_of(one.name))
-        for one, q, before in plan.each(p, memory)
-    ]
+    kept = []
+    for (one, q, before), wanted in zip(plan.each(p, memory), plan.strides, strict=True):
+        ratio = plan.ratio_of(one.name)
+        span = math.gcd(wanted, ratio * plan.every if ratio <= size else n_steps)
+        seen = rows[one.source] if span == 1 else _means(rows[one.source], span)
+        kept.append(_observed(one, q, before, seen, dt * span, size, index, ratio))
     if index is None:
         return (state, tuple(memory for memory, _ in kept)), {}
     results = jax.tree.map(lambda x: _thinned(x, plan.ratio), found or {})
@@ -164,6 +164,10 @@ def _observed(
         n = size // ratio
         return one.samples(q, memory, rows.reshape(n, rows.shape[0] // n, *rows.shape[1:]), dt)
     return _sampled(one, q, one.page(q, memory, rows, dt), (index + size) % ratio == 0)
+
+
+def _means(rows: jax.Array, n: int) -> jax.Array:
+    return jnp.mean(rows.reshape(rows.shape[0] // n, n, *rows.shape[1:]), axis=1)
 
 
 def _sampled(one: Any, q: Arrays, memory: Any, complete: Any) -> tuple[Any, Any]:

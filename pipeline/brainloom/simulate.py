@@ -202,7 +202,7 @@ class Simulator:
             looker,
             times.ratio,
             times.ratios,
-            times.stride,
+            times.strides,
             tuple(shown_factor(node, one.source) for one in watched),
         )
         n_samples = (n_steps - n_transient) // times.every

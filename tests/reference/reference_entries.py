@@ -22,7 +22,6 @@ _FORWARD = "not part of the library core yet: forward models"
 _SCORES = "not part of the library core yet: objectives"
 # What entries are about that nothing here tests, by the name they carry as model, and why.
 LATER = {
-    "BalloonWindkessel": _FORWARD,
     "objectives": _SCORES,
 }
 

