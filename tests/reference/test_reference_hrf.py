@@ -10,13 +10,12 @@ import brainunit as u
 import numpy as np
 import pytest
 
-from brainloom.observe import hrf
-from brainloom.observe.hrf_bold import HRFBold
+from brainloom import observe
 
 
 @pytest.mark.parametrize("entry", cases("hrf"))
 def test_kernel(entry):
-    kernel = getattr(hrf, entry["model"] + "Kernel")(**entry["parameters"])
+    kernel = getattr(observe, entry["model"] + "Kernel")(**entry["parameters"])
     expected, tolerance = entry["expected"], entry["tolerance"]
     assert kernel.duration == 20.0, "the integral of the table"
     fine = np.arange(0.0, 20.0005, 0.001) * u.second
@@ -27,6 +26,6 @@ def test_kernel(entry):
     wanted = expected["integral_0_20s"]
     np.testing.assert_allclose(np.trapezoid(values, dx=0.001), wanted, rtol=tolerance["rtol_integral"])
     # the gain of BOLD is the integral
-    bold = HRFBold(k_1=1.0, V_0=1.0, kernel=kernel, downsample_period=20 * u.ms)
+    bold = observe.HRFBold(k_1=1.0, V_0=1.0, kernel=kernel, downsample_period=20 * u.ms)
     found = bold(np.ones((2000, 1)), 20 * u.ms)
     np.testing.assert_allclose(found[-1, 0], wanted, rtol=tolerance["rtol_integral"])
