@@ -369,6 +369,20 @@ def full_jacobian(linear: Linear) -> jax.Array:
     return found.reshape(k * n, k * n)
 
 
+def per_second(time_unit: str) -> float:
+    """
+    One Hz in cycles per unit of time of a model.
+
+    Raises
+    ------
+    ValueError
+        The unit is neither ``ms`` nor ``s``.
+    """
+    if time_unit not in ("ms", "s"):
+        raise ValueError(f"time_unit is {time_unit!r}; it must be 'ms' or 's', that of the model")
+    return {"ms": 1e-3, "s": 1.0}[time_unit]
+
+
 # --- parts ---------------------------------------------------------------------------------------------------
 
 

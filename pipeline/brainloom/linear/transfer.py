@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from brainloom.engine import Arrays, Structure
-from brainloom.linear.linearised import Linear, linearise, local_matrix, loop_matrix
+from brainloom.linear.linearised import Linear, linearise, local_matrix, loop_matrix, per_second
 
 
 def source_spectra(
@@ -127,20 +127,6 @@ def cross_spectra(
     return {
         (a, b): scale * _density(linear, answers, passed, names.index(a), names.index(b)) for a, b in pairs
     }
-
-
-def per_second(time_unit: str) -> float:
-    """
-    Length of a second's thousandth or whole as the model counts time: 1 Hz in cycles per unit of time.
-
-    Raises
-    ------
-    ValueError
-        The unit is neither ``ms`` nor ``s``.
-    """
-    if time_unit not in ("ms", "s"):
-        raise ValueError(f"time_unit is {time_unit!r}; it must be 'ms' or 's', that of the model")
-    return {"ms": 1e-3, "s": 1.0}[time_unit]
 
 
 def _responses(linear: Linear, s: jax.Array) -> tuple[jax.Array, jax.Array | None]:
