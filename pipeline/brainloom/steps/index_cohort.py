@@ -25,7 +25,7 @@ def index_rows(root: Path, params: dict[str, Any]) -> list[Row]:
     root : pathlib.Path
         Folder of the cohort.
     params : dict
-        Sections ``input, subjects, connectome, signal`` of the configuration.
+        Sections ``input, subjects, connectome, signal`` of the configuration, and those of other modalities.
 
     Returns
     -------
@@ -53,6 +53,8 @@ def _verdict(root: Path, label: str, params: dict[str, Any]) -> tuple[str, str]:
             signal=params["signal"],
             symmetrise=params["connectome"]["symmetrise"],
             atlas_image=params["input"].get("atlas_image"),
+            modality=params.get("modality", ["bold"]),
+            electric={name: params[name] for name in ("eeg", "meg") if name in params},
         )
     except DataError as error:
         return "no", " ".join(str(error).split())

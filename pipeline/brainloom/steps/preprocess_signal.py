@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from brainloom.core.errors import DataError
 from brainloom.io.bold import load_bold
 from brainloom.io.bold_files import bold_options
-from brainloom.io.layout import subject_files
+from brainloom.io.layout import atlas_path, subject_files
+from brainloom.io.meeg_files import meeg_files
 from brainloom.steps._common import parse, run_subjects
 
 if TYPE_CHECKING:
@@ -21,7 +22,66 @@ if TYPE_CHECKING:
 
 def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     """
-    Make the signal dataset of one subject.
+    Make the signal dataset of one subject, of all modalities.
+
+    Parameters
+    ----------
+    subject : str
+        Label.
+    args : argparse.Namespace
+        ``input`` (folder) and ``params`` (``input, signal, model``, and ``modality, eeg, meg`` where there is more
+        than BOLD).
+
+    Returns
+    -------
+    xarray.Dataset
+        See `brainloom.analysis.signal_dataset.signal_dataset` and `brainloom.analysis.meeg_dataset`.
+
+    Raises
+    ------
+    DataError
+        The subject cannot be used.
+    """
+    modality = args.params.get("modality")
+    if modality is None:
+        return bold_signal(subject, args)
+    import xarray as xr
+
+    from brainloom.analysis.meeg_dataset import bold_cross_spectra, meeg_variables
+    from brainloom.analysis.signal_dataset import stored_splits
+    from brainloom.io.meeg import load_meeg
+    from brainloom.io.reading import read_atlas
+
+    source, settings = args.params["input"], args.params["signal"]
+    atlas = read_atlas(atlas_path(args.input, source["atlas"]))
+    parts = []
+    if "bold" in modality:
+        bold = bold_signal(subject, args)
+        tr = bold.attrs["repetition_time"]
+        parts += [
+            bold,
+            bold_cross_spectra(
+                stored_splits(bold), tr, settings["band"], settings.get("bandwidth"), atlas.labels
+            ),
+        ]
+    for name in modality:
+        if name in args.params:
+            own = args.params[name]
+            recording = load_meeg(
+                args.input, subject, source["task"], name, own, atlas=atlas, atlas_label=source["atlas"]
+            )
+            parts.append(meeg_variables(recording, own, how=settings["splits"], regions=atlas.labels))
+    attrs: dict[str, object] = {}
+    for part in parts:
+        attrs |= part.attrs
+    return xr.merge(parts, combine_attrs="drop", join="exact", compat="equals").assign_attrs(
+        attrs | {"modality": ",".join(modality)}
+    )
+
+
+def bold_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
+    """
+    Make the part of BOLD.
 
     Parameters
     ----------
@@ -56,9 +116,8 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
             confounds = [one.values[drop:] for one in raw.confounds]
             kept = [one.kept[drop:] for one in raw.confounds]
             runs = denoise_runs(runs, raw.repetition_time, settings, confounds, kept)
-        ds = signal_dataset(
-            runs, raw.repetition_time, raw.atlas.labels, settings, args.params["model"]["frequency_band"]
-        )
+        band = args.params.get("model", {}).get("frequency_band", settings["band"])
+        ds = signal_dataset(runs, raw.repetition_time, raw.atlas.labels, settings, band)
     except ValueError as err:
         raise DataError(f"sub-{subject}: {err}") from err
     names = raw.confounds[0].names if raw.confounds else []
@@ -67,11 +126,22 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
 
 def _raw_inputs(subject: str, args: argparse.Namespace) -> list[Path]:
     source = args.params["input"]
+    modality = args.params.get("modality", ["bold"])
+    electric: list[Path] = []
+    for name in modality:
+        if name in args.params:
+            electric += meeg_files(
+                args.input, subject, source["task"], name, args.params[name], source["atlas"]
+            )
+    # A recording that is a folder is told by the names of its files alone.
+    electric = [path for path in electric if path.is_file()]
+    if "bold" not in modality:
+        return [path for path in (atlas_path(args.input, source["atlas"]), *electric) if path.is_file()]
     files = subject_files(args.input, subject, source["atlas"], source["task"], **bold_options(args.params))
     image = [files["atlas_image"]] if files["atlas_image"] else []
     paths = [files["atlas"], *image, *files["bold"], *files["bold_json"], *files["confounds"]]
     # A missing file is named by the checks that follow.
-    return [path for path in paths if path.is_file()]
+    return [path for path in (*paths, *electric) if path.is_file()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
