@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import brainunit as u
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.core.units import UnitError
 from brainloom.fit.backends import BACKENDS
 from brainloom.fit.evaluate import Loss
 from brainloom.fit.record import Record
 from brainloom.fit.result import FitResult
 from brainloom.fit.trainable import StartError, Trainable
+from brainloom.objectives import timeseries_rmse
 
 
 class Fitter:
@@ -37,7 +36,8 @@ class Fitter:
         ``predict(model) -> prediction``, instead of `loss_fn`. The regularisation of the parameters is added to
         the loss.
     objective : callable, optional
-        ``objective(prediction, target) -> number`` for `predict`; `timeseries_rmse` if not given.
+        ``objective(prediction, target) -> number`` for `predict`, such as those of `brainloom.objectives`;
+        `timeseries_rmse` if not given.
     backend : {"grad", "scipy"}
         Gradient descent with optax, or ``scipy.optimize.minimize`` (L-BFGS-B) with the same gradients.
     search_space : mapping, optional
@@ -109,7 +109,7 @@ class Fitter:
         Parameters
         ----------
         target : pytree of arrays, optional
-            What the objective compares the prediction with.
+            What the objective compares the prediction with: a signal, or a feature of `brainloom.objectives`.
         n_steps : int
             ``"grad"``: evaluations of loss and gradient; ``"scipy"``: iterations at most.
         key : jax.random key, optional
@@ -180,37 +180,6 @@ class Fitter:
         if self.transient:
             prediction = jax.tree.map(lambda x: x[self.transient :], prediction)
         return self.objective(prediction, target) + self.model.reg_loss(), prediction
-
-
-def timeseries_rmse(prediction: Any, target: Any) -> jax.Array:
-    """
-    Root of the mean squared difference of two signals of the same shape, in the unit of the target.
-
-    Its gradient is 0 where they are equal.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ.
-    UnitError
-        The units differ in dimension.
-    """
-    if isinstance(prediction, Mapping):
-        raise ValueError(
-            f"the prediction is a dict of {', '.join(prediction)}; let predict return one of them"
-        )
-    unit = u.get_unit(target)
-    if u.get_unit(prediction).dim != unit.dim:
-        raise UnitError(
-            f"the prediction is in {u.get_unit(prediction)}, but the target in {unit}; use the same unit"
-        )
-    if jnp.shape(prediction) != jnp.shape(target):
-        raise ValueError(
-            f"the prediction has shape {jnp.shape(prediction)}, but the target {jnp.shape(target)}"
-        )
-    given, wanted = (x.to_decimal(unit) if isinstance(x, u.Quantity) else x for x in (prediction, target))
-    mean = jnp.mean((jnp.asarray(given) - jnp.asarray(wanted)) ** 2)
-    return jnp.where(mean > 0.0, jnp.sqrt(jnp.where(mean > 0.0, mean, 1.0)), 0.0)
 
 
 def _axes(name: str, shape: tuple[int, ...], model: Any) -> tuple[str, ...]:

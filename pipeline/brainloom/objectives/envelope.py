@@ -8,8 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from brainloom.objectives.analytic import analytic_signal
-from brainloom.objectives.arrays import centre, compare, modulus, unit_norm, upper, without_noise
+from brainloom.objectives.analytic import filtered_envelope_signal
+from brainloom.objectives.arrays import (
+    average_correlations,
+    centre,
+    compare,
+    modulus,
+    unit_norm,
+    upper,
+    without_noise,
+)
 from brainloom.objectives.base import (
     Objective,
     hertz,
@@ -23,12 +31,12 @@ from brainloom.objectives.base import (
 from brainloom.objectives.features import EnvelopeFC
 
 
-def envelope_correlation(z: jax.Array, orthogonalize: bool = True, absolute: bool = True) -> jax.Array:
+def envelope_correlation(z: jax.Array, orthogonalize: bool = True, absolute: bool = False) -> jax.Array:
     """
-    Correlation of amplitude envelopes, after pairwise orthogonalisation (Hipp et al. 2012).
+    Correlation of amplitude envelopes, each pair made orthogonal first (Hipp et al. 2012).
 
     From z_i everything in phase with z_j is removed, ``Im(z_i conj(z_j) / |z_j|)``; its envelope is correlated with
-    that of z_j; both directions are averaged. Signals mixed without delay from one source thereby correlate 0.
+    that of z_j; both directions are averaged. What reaches two channels at the same moment makes no correlation.
 
     Parameters
     ----------
@@ -37,32 +45,35 @@ def envelope_correlation(z: jax.Array, orthogonalize: bool = True, absolute: boo
     orthogonalize : bool
         False correlates the envelopes as they are.
     absolute : bool
-        Absolute values before the two directions are averaged, as ``mne_connectivity.envelope_correlation`` has it.
+        Absolute values before the two directions are averaged, the default of
+        ``mne_connectivity.envelope_correlation``; False keeps signs, as `brainloom.analysis.envelopes`.
 
     Returns
     -------
-    (region, region) array, symmetric, diagonal 0. A silent region correlates 0.
+    (region, region) array, symmetric, diagonal 1. A silent region correlates 0 with the others.
     """
+    # The result does not depend on the scale; squares of volts and teslas are kept far from underflow.
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=0)
+    z = z / jnp.where(largest > 0.0, largest, 1.0)
     size = modulus(z)
     envelope = unit_norm(centre(size))
+    own = jnp.eye(z.shape[1], dtype=bool)
     if not orthogonalize:
-        found = envelope.T @ envelope
-        return jnp.where(jnp.eye(z.shape[1], dtype=bool), 0.0, found)
+        return jnp.where(own, 1.0, envelope.T @ envelope)
     direction = jnp.conj(z) / jnp.where(size > 0.0, size, 1.0)
     regions = jnp.arange(z.shape[1])
 
     # One region at a time, computed again in the backward pass: (region, region, time) would fill memory.
     @jax.checkpoint
     def one(i: jax.Array) -> jax.Array:
-        rest = jnp.imag(z[:, i, None] * direction)
-        scale = jnp.max(jax.lax.stop_gradient(size[:, i]))
-        rest = without_noise(jnp.where(regions == i, 0.0, rest), scale[None, None])
+        rest = jnp.where(regions == i, 0.0, jnp.imag(z[:, i, None] * direction))
+        rest = without_noise(rest, jnp.ones((), size.dtype))
         return jnp.sum(unit_norm(centre(jnp.abs(rest))) * envelope, axis=0)
 
     found = jax.lax.map(one, regions)
     if absolute:
         found = jnp.abs(found)
-    return 0.5 * (found + found.T)
+    return jnp.where(own, 1.0, 0.5 * (found + found.T))
 
 
 def envelope_fc(
@@ -70,17 +81,15 @@ def envelope_fc(
     *,
     dt: Any = None,
     orthogonalize: bool = True,
-    absolute: bool = True,
+    absolute: bool = False,
     measure: str = "corr",
     as_loss: bool = False,
-    order: int = 4,
-    edge: Any = None,
 ) -> Objective:
     """
     Comparison of envelope correlations over the pairs of regions.
 
-    Takes signals (time, ..., region) or `EnvelopeFC` on either side; units do not matter. Signals are detrended,
-    band-passed and made analytic in one Fourier transform; matrices are averaged over realisations.
+    Takes signals (time, ..., region) or `EnvelopeFC` on either side; units do not matter. The matrix of a signal is
+    that of `brainloom.analysis.envelopes.envelope_fc`; matrices of realisations are averaged in Fisher z.
 
     Parameters
     ----------
@@ -94,21 +103,11 @@ def envelope_fc(
         Pearson correlation of the two upper triangles, or root mean square difference.
     as_loss : bool
         1 - r for ``"corr"``.
-    order : int
-        Of the Butterworth band-pass, whose gain is applied forwards and backwards.
-    edge : number of s or Quantity, optional
-        Dropped at both ends of the analytic signal; one period of the lower edge of the band by default.
     """
-    hz = hertz(band)
-    interval = None if dt is None else seconds(dt, "dt")
     one_of(measure, ("corr", "rmse"), "measure")
-    drop = (
-        (0.0 if hz is None else 1.0 / hz[0])
-        if edge is None
-        else (0.0 if edge == 0 else seconds(edge, "edge"))
-    )
-    options = {"orthogonalize": orthogonalize, "absolute": absolute, "measure": measure, "as_loss": as_loss}
-    return Objective("envelope_fc", _envelope_fc, band=hz, dt=interval, order=order, edge=drop, **options)
+    signal = {"band": hertz(band), "dt": None if dt is None else seconds(dt, "dt")}
+    how = {"orthogonalize": orthogonalize, "absolute": absolute}
+    return Objective("envelope_fc", _envelope_fc, measure=measure, as_loss=as_loss, **signal, **how)
 
 
 def _envelope_fc(
@@ -125,23 +124,14 @@ def _envelope_fc(
 
 
 def _read(
-    value: Any,
-    who: str,
-    role: str,
-    band: Any,
-    dt: float | None,
-    order: int,
-    edge: float,
-    orthogonalize: bool,
-    absolute: bool,
+    value: Any, who: str, role: str, band: Any, dt: float | None, orthogonalize: bool, absolute: bool
 ) -> jax.Array:
     if is_feature(value, who, role, EnvelopeFC):
         return read_matrix(value.matrix, who, role)[0]
     if dt is None:
         raise ValueError(f"the {role} of {who} is a signal; give dt, the interval of its samples")
-    drop = round(edge / dt)
-    x, _ = read_signal(value, who, role, EnvelopeFC, least=2 * drop + 4)
-    z = analytic_signal(x, dt, band, order, drop)
-    return jnp.mean(
-        jax.vmap(lambda one: envelope_correlation(one, orthogonalize, absolute), in_axes=1)(z), axis=0
+    x, _ = read_signal(value, who, role, EnvelopeFC, least=4)
+    z = filtered_envelope_signal(x, dt, band)
+    return average_correlations(
+        jax.vmap(lambda one: envelope_correlation(one, orthogonalize, absolute), in_axes=1)(z)
     )

@@ -137,7 +137,7 @@ class PeakFrequency(Feature):
     Parameters
     ----------
     values : (..., region) array
-        Hz.
+        Hz; NaN in a region without a peak, which is left out.
     """
 
     values: Any

@@ -163,7 +163,7 @@ def band_power(
     Parameters
     ----------
     bands : sequence of (low, high), or mapping of name to (low, high)
-        Hz; the lower edge belongs to the band, the upper one does not.
+        Hz; the lower edge belongs to the band, the upper one only where the highest band ends.
     dt, window
         See `psd_log`.
     relative : bool
@@ -171,11 +171,18 @@ def band_power(
     log : bool
         Differences of log10 power (decades); otherwise of power, in the unit of the target.
     """
-    edges = tuple(hertz(one, "bands") for one in (bands.values() if isinstance(bands, Mapping) else bands))
+    edges = tuple(_edges(one) for one in (bands.values() if isinstance(bands, Mapping) else bands))
     if not edges:
         raise ValueError("bands is empty; give at least one (low, high)")
     options = {"bands": edges, "relative": relative, "log": log, **_spectral(dt, window)}
     return Objective("band_power", _band_power, **options)
+
+
+def _edges(band: Sequence[Any]) -> tuple[float, float]:
+    found = hertz(band, "bands")
+    if found is None:
+        raise ValueError("a band is None; give (low, high) in Hz")
+    return found
 
 
 def _band_power(
@@ -195,22 +202,22 @@ def _band_power(
             continue
         frequency, psd, unit = _read_psd(value, who, role, **spectral)
         step = frequency[1] - frequency[0]
-        power = jnp.stack([psd @ _bins(frequency, band[0], band[1], who) for band in bands], axis=-1) * step
+        lowest, highest = min(low for low, _ in bands), max(high for _, high in bands)
+        power = jnp.stack([psd @ _bins(frequency, *band, highest, who) for band in bands], axis=-1) * step
         if relative:
-            lowest, highest = min(low for low, _ in bands), max(high for _, high in bands)
-            total = psd @ _bins(frequency, lowest, highest, who) * step
-            power, unit = power / jnp.where(total == 0.0, 1.0, total)[:, None], u.UNITLESS
+            total = psd @ _bins(frequency, lowest, highest, highest, who) * step
+            both.append((power / jnp.where(total == 0.0, 1.0, total)[:, None], u.UNITLESS))
         else:
-            unit = unit * _HZ
-        both.append((power, unit))
+            both.append((power, u.get_unit(u.Quantity(1.0, unit=unit) * _HZ)))
     (a, unit), (b, wanted) = both
     same_shape(a, b, who)
     a = a * _plain(unit, wanted, relative)
     return rms((log_of(a) - log_of(b)) / _LN10 if log else a - b)
 
 
-def _bins(frequency: jax.Array, low: float, high: float, who: str) -> jax.Array:
-    keep = (frequency >= low) & (frequency < high)
+def _bins(frequency: jax.Array, low: float, high: float, last: float, who: str) -> jax.Array:
+    """1 at the frequencies of a band; the upper edge belongs to the band only where the last one ends."""
+    keep = (frequency >= low) & ((frequency <= high) if high == last else (frequency < high))
     if concrete(keep) and not np.asarray(keep).any():
         raise ValueError(
             f"no frequency of the spectrum that {who} reads lies in {low:g}-{high:g} Hz; use a longer window"
@@ -228,7 +235,7 @@ def spectral_peak(
     spectrum. A broad or weak peak is pulled to the middle of the band; both sides are read alike, so the pull cancels
     where the spectra are alike. The exact peak is `brainloom.analysis.spectra.peak_frequency`.
 
-    Takes signals (time, ..., region), `PSD`, or `PeakFrequency`.
+    Takes signals (time, ..., region), `PSD`, or `PeakFrequency`, whose regions without a peak (NaN) are left out.
 
     Parameters
     ----------
@@ -248,17 +255,25 @@ def spectral_peak(
 def _spectral_peak(
     prediction: Any, target: Any, who: str, band: Any, sharpness: float, **spectral: Any
 ) -> jax.Array:
-    both = []
+    both: list[jax.Array] = []
+    known: list[jax.Array] = []
     for value, role in ((prediction, "prediction"), (target, "target")):
         if isinstance(value, PeakFrequency):
             peak, unit = split_unit(value.values)
             peak = peak * scale_to(unit, _HZ) if unit.dim == _HZ.dim else peak
-            check_finite(peak, who, role)
-            both.append(peak.reshape(-1, peak.shape[-1] if peak.ndim else 1).mean(axis=0))
+            peak = peak.reshape(-1, peak.shape[-1] if peak.ndim else 1).mean(axis=0)
+            found = jnp.isfinite(peak)
+            if concrete(found) and not np.asarray(found).any():
+                raise ValueError(f"no region of the {role} of {who} has a peak")
+            known.append(found)
+            both.append(jnp.where(found, peak, 0.0))
             continue
         frequency, psd, _ = _read_psd(value, who, role, **spectral)
         keep = _inside(frequency, band, who)
         logits = jnp.where(keep > 0.0, sharpness * log_of(psd), -jnp.inf)
         both.append(jax.nn.softmax(logits, axis=-1) @ frequency)
     same_shape(both[0], both[1], who)
-    return rms(both[0] - both[1])
+    weight = jnp.ones_like(both[0])
+    for one in known:
+        weight = weight * one
+    return rms(both[0] - both[1], weight)
