@@ -19,7 +19,9 @@ def blocks(page: str) -> list[str]:
     return ["\n" * text[: one.start(1)].count("\n") + one.group(1) for one in found]
 
 
-@pytest.mark.parametrize(("page", "n_blocks"), [("howto-simulate-and-fit.md", 8), ("library.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "n_blocks"), [("howto-simulate-and-fit.md", 8), ("howto-signals.md", 2), ("library.md", 1)]
+)
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     snippets = blocks(page)
@@ -28,7 +30,7 @@ def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     for snippet in snippets:
         exec(compile(snippet, page, "exec"), names)
     plt.close("all")
-    if page.startswith("howto"):
+    if page.startswith("howto-simulate"):
         from brainloom import FitResult
 
         # the file that the page writes is the fit that it describes
