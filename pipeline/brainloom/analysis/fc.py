@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from brainloom.core.exact import refuse_tracing
+
 # Correlations are clipped here before atanh, so that a duplicated region does not give infinity.
 _CLIP = 0.999
 
@@ -31,6 +33,7 @@ def functional_connectivity(x: np.ndarray) -> np.ndarray:
     -------
     (region, region) float64 array, symmetric, diagonal 1. A constant region correlates 0 with the others.
     """
+    refuse_tracing("functional_connectivity", "brainloom.objectives.fc_corr() or fc_rmse()", x)
     x = np.asarray(x, dtype=np.float64)
     matrix = _correlate(x, x)
     matrix = 0.5 * (matrix + matrix.T)
@@ -84,11 +87,13 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 def fc_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson correlation of the untransformed upper triangles of two (region, region) matrices (`fc_r`)."""
+    refuse_tracing("fc_correlation", "brainloom.objectives.fc_corr()", a, b)
     return pearson(upper(a), upper(b))
 
 
 def fc_rmse(a: np.ndarray, b: np.ndarray) -> float:
     """Root mean square difference of the upper triangles of two (region, region) matrices (`fc_rmse`)."""
+    refuse_tracing("fc_rmse", "brainloom.objectives.fc_rmse()", a, b)
     return float(np.sqrt(np.mean((upper(a) - upper(b)) ** 2)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from brainloom.analysis.fc import functional_connectivity, upper
+from brainloom.core.exact import refuse_tracing
 
 
 def window_frames(seconds: float, tr: float) -> int:
@@ -28,6 +29,7 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     -------
     (window, window_to) float64 array; (0, 0) when the segment is shorter than a window.
     """
+    refuse_tracing("fcd", "brainloom.objectives.fcd()", x)
     x = np.asarray(x, dtype=np.float64)
     starts = range(0, len(x) - window + 1, step)
     if len(starts) == 0:
@@ -37,7 +39,9 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     full = np.array([2 * len(part) >= window for part in parts])
     matrix = np.full((len(parts), len(parts)), np.nan)
     if full.any():
-        rows = np.stack([upper(functional_connectivity(part)) for part, use in zip(parts, full, strict=True) if use])
+        rows = np.stack(
+            [upper(functional_connectivity(part)) for part, use in zip(parts, full, strict=True) if use]
+        )
         matrix[np.ix_(full, full)] = functional_connectivity(rows.T)
     return matrix
 
@@ -95,6 +99,7 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
     -------
     float between 0 and 1; NaN when one sample is empty.
     """
+    refuse_tracing("ks_distance", "brainloom.objectives.fcd_ks() or fcd_wasserstein()", a, b)
     a, b = np.sort(np.ravel(a)), np.sort(np.ravel(b))
     if a.size == 0 or b.size == 0:
         return float("nan")
@@ -119,4 +124,5 @@ def fcd_ks(a: np.ndarray, b: np.ndarray, window: int, step: int) -> float:
     -------
     float between 0 and 1; NaN when one side has no such pair.
     """
+    refuse_tracing("fcd_ks", "brainloom.objectives.fcd_ks() or fcd_wasserstein()", a, b)
     return ks_distance(fcd_values(a, window, step), fcd_values(b, window, step))

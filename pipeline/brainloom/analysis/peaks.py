@@ -8,6 +8,7 @@ import numpy as np
 
 from brainloom.analysis.spectra import peak_frequency
 from brainloom.core.errors import DataError
+from brainloom.core.exact import refuse_tracing
 
 ALPHA = (7.0, 13.0)
 # A peak stands out of the aperiodic part by this many standard deviations of the spectrum's own scatter ...
@@ -113,6 +114,7 @@ def alpha_peak(psd: np.ndarray, frequency: np.ndarray, band: Sequence[float] = A
     DataError
         The spectrum does not reach beyond the band, or is too coarse.
     """
+    refuse_tracing("alpha_peak", "brainloom.objectives.spectral_peak(band, dt=...)", psd)
     psd, frequency = np.asarray(psd, dtype=np.float64), np.asarray(frequency, dtype=np.float64)
     positive = frequency > 0
     psd, frequency = psd[..., positive], frequency[positive]

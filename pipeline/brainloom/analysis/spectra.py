@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import signal
 
+from brainloom.core.exact import refuse_tracing
+
 
 def frequencies(tr: float, nperseg: int) -> np.ndarray:
     """Frequency grid in Hz of `welch_psd` for the same arguments: `(nperseg // 2 + 1,)`."""
@@ -33,6 +35,7 @@ def welch_psd(
     frequency : (frequency,) array, Hz
     psd : (region, frequency) array, unit of `x` squared per Hz
     """
+    refuse_tracing("welch_psd", "brainloom.objectives.psd_log(dt=...)", x)
     x = np.asarray(x, dtype=np.float64)
     n_fft = max(nperseg, n_fft or nperseg)
     frequency, psd = signal.welch(x, fs=1.0 / tr, nperseg=min(nperseg, len(x)), nfft=n_fft, axis=0)
@@ -57,6 +60,7 @@ def peak_frequency(psd: np.ndarray, frequency: np.ndarray, band: Sequence[float]
     ValueError
         No frequency of the grid lies in the band.
     """
+    refuse_tracing("peak_frequency", "brainloom.objectives.spectral_peak(band, dt=...)", psd)
     low, high = (float(edge) for edge in band)
     psd, frequency = np.asarray(psd, dtype=np.float64), np.asarray(frequency, dtype=np.float64)
     inside = np.flatnonzero((frequency >= low - 1e-12) & (frequency <= high + 1e-12))
@@ -125,6 +129,7 @@ def psd_rmse(
 
     Parameters are those of `psd_correlation`. The unit is decades of power; NaN when the band holds no frequency.
     """
+    refuse_tracing("psd_rmse", "brainloom.objectives.psd_log()", model, data)
     keep = band_mask(frequency, band)
     if not keep.any():
         return float("nan")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import signal
 
 from brainloom.analysis.clean import bandpass, observed
+from brainloom.core.exact import refuse_tracing
 
 # Frames dropped at both ends, where the Hilbert transform is unreliable.
 _EDGE = 10
@@ -33,6 +34,7 @@ def order_parameter(
     -------
     (time,) array between 0 and 1, without the 10 frames at each end.
     """
+    refuse_tracing("order_parameter", "brainloom.objectives.synchrony(dt=...) or metastability(dt=...)", x)
     phase = np.angle(signal.hilbert(bandpass(x, tr, band=band, order=order), axis=0))
     return np.abs(np.exp(1j * phase).mean(axis=1))[_EDGE:-_EDGE]
 
