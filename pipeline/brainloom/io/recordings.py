@@ -299,9 +299,9 @@ def _filter(
             )
         multiples = np.arange(line, last, line)
         if len(multiples):
-            raw.notch_filter(multiples, picks="all", skip_by_annotation=skip, verbose="error")
+            raw.notch_filter(multiples, picks="all", skip_by_annotation=skip, verbose="warning")
     if high_pass is not None or low_pass is not None:
-        raw.filter(high_pass, low_pass, picks="all", skip_by_annotation=skip, verbose="error")
+        raw.filter(high_pass, low_pass, picks="all", skip_by_annotation=skip, verbose="warning")
 
 
 def _reference(raw: Any, path: Path, reference: str | None, recorded: str) -> str:
