@@ -7,12 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from brainloom.core.errors import DataError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # What a sensor measures, by its kind, for a dipole of 1 A m.
 UNITS = {
@@ -243,13 +245,11 @@ class LeadField:
             ``lead_field(sensor, region[, axis])``; coordinates ``sensor``, ``sensor_kind``, ``sensor_unit``,
             ``region``; ``orientation``, ``position``, ``sensor_position``, ``n_sources`` where known.
         """
+        import xarray as xr
+
         dims = ("sensor", "region", "axis")
         made: dict[str, Any] = {
-            "lead_field": (
-                dims[: self.gain.ndim],
-                self.gain,
-                {"long_name": "lead field", "units": "see sensor_unit"},
-            )
+            "lead_field": (dims[: self.gain.ndim], self.gain, {"long_name": "lead field, in sensor_unit"})
         }
         optional = {
             "orientation": (("region", "axis"), self.orientation, {"long_name": "direction of the dipole"}),

@@ -17,6 +17,7 @@ from brainloom.observe.hrf import (
     MixtureOfGammasHRFKernel,
 )
 from brainloom.observe.hrf_bold import HRFBold
+from brainloom.observe.lead_field import EEGLeadFieldModel, LeadFieldModel, MEGLeadFieldModel
 from brainloom.observe.moments import RunningFC, RunningMoments
 
 __all__ = [
@@ -25,12 +26,15 @@ __all__ = [
     "BandPass",
     "CanonicalHRFKernel",
     "DoubleExponentialHRFKernel",
+    "EEGLeadFieldModel",
     "Filter",
     "FirstOrderVolterraHRFKernel",
     "GammaHRFKernel",
     "GlobalAverage",
     "HRFBold",
     "HRFKernel",
+    "LeadFieldModel",
+    "MEGLeadFieldModel",
     "MixtureOfGammasHRFKernel",
     "Observer",
     "Piped",
