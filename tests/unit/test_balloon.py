@@ -184,7 +184,7 @@ def test_gradients_agree_with_finite_differences():
         y = balloon.signal(p, run(p, z, 0.01))
         return jnp.sum(y[::50] ** 2) * 1e3
 
-    p = {k: v for k, v in parameters().items()}
+    p = parameters()
     value = jax.jit(loss)
     by_parameter, by_drive = jax.grad(loss, (0, 1))(p, z)
     h = 1e-5
