@@ -261,6 +261,8 @@ def input_problem(
         return str(error)
     if not missing:
         return ""
+    if atlas_image and Path(atlas_image) in missing:  # one for the whole cohort
+        return f"{atlas_image}: atlas image not found; correct input.atlas_image in the configuration"
     more = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
     return f"{missing[0]}: sub-{label} lacks this file{more}; add what is missing or leave the subject out"
 
