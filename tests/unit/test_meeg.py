@@ -198,11 +198,14 @@ def envelopes(n, seed):
 
 
 def test_envelope_fc_finds_a_common_envelope_and_not_a_leak():
-    """Orthogonalisation lowers a true correlation by a quarter (.50 to .37 is usual) and removes most of a leak."""
+    """Orthogonalisation lowers a true correlation to 3/4 of it (0.70 to 0.78 for other seeds) and removes most of a leak.
+
+    The independent pair is expected at 0, with a spread of about 0.05 over 300 s of slow envelopes.
+    """
     x = envelopes(75_000, 20)
     plain, corrected = (envelope_fc(x, RATE, (8, 13), orthogonalise=o) for o in (False, True))
     assert 0.3 < plain[0, 1] < 0.9
-    assert 0.55 < corrected[0, 1] / plain[0, 1] < 0.95
+    assert 0.65 < corrected[0, 1] / plain[0, 1] < 0.85
     assert abs(corrected[0, 2]) < 0.15
     leaked = x.copy()
     leaked[:, 2] += 0.5 * x[:, 0] * x[:, 2].std() / x[:, 0].std()

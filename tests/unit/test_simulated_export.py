@@ -68,6 +68,8 @@ def test_the_same_signals_are_the_same_bytes_and_a_description_is_kept(tmp_path)
     (tmp_path / "dataset_description.json").write_text('{"Name": "mine"}')
     tables = [write_bids_derivative(tmp_path, s, series(), REGIONS, 2.0, atlas="toy") for s in ("01", "02")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
+    recordings = [write_bids_recording(tmp_path, s, volts(), 250.0, SENSORS) for s in ("01", "02")]
+    assert recordings[0].read_bytes() == recordings[1].read_bytes()
     assert (tmp_path / "dataset_description.json").read_text() == '{"Name": "mine"}'
 
 
