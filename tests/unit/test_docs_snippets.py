@@ -20,7 +20,13 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "n_blocks"), [("howto-simulate-and-fit.md", 8), ("howto-signals.md", 4), ("library.md", 1)]
+    ("page", "n_blocks"),
+    [
+        ("howto-simulate-and-fit.md", 8),
+        ("howto-fmri-images.md", 3),
+        ("howto-signals.md", 4),
+        ("library.md", 1),
+    ],
 )
 def test_snippets_run(page, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
