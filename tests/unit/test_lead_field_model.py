@@ -373,6 +373,23 @@ def test_behind_an_observer_in_a_simulation():
     assert batch["sample"].shape == (50, 3, 6)
 
 
+def test_gradients_pass_through_a_simulation():
+    sim = Simulator(HopfStep(4, a=0.25), dt=0.1)
+    gain = np.array([1.0, 2.0, 0.5, 1.5])
+
+    def loss(gain, L):
+        eeg = EEGLeadFieldModel(4, 6, L, dipole_gain=gain, sensor_unit="nV")
+        res = sim.run(5.0, sample_every=1.0, monitors=[], observe=[TemporalAverage("x") >> eeg])
+        return (u.get_mantissa(res["average"]) ** 2).mean()
+
+    slopes = jax.grad(loss, (0, 1))(gain, GAIN)
+    step, towards = 1e-6, (RNG.normal(size=4), RNG.normal(size=(6, 4)))
+    up, down = (loss(gain + h * towards[0], GAIN + h * towards[1]) for h in (step, -step))
+    found = sum((slope * along).sum() for slope, along in zip(slopes, towards, strict=True))
+    # central differences, as above
+    np.testing.assert_allclose(found, (up - down) / (2 * step), rtol=1e-6)
+
+
 def test_equal_settings_share_programs_whatever_the_parameters():
     one, other = EEGLeadFieldModel(4, 6, GAIN), EEGLeadFieldModel(4, 6, 2 * GAIN, reference="average")
     assert one.static() == other.static() and hash(one.static()) == hash(other.static())

@@ -18,7 +18,12 @@ from scipy.special import eval_legendre
 
 from brainloom.core.errors import DataError
 from brainloom.io.lead_field import LeadField
-from brainloom.io.lead_fields import lead_field_from_forward, lead_field_from_matrix, sphere_lead_field
+from brainloom.io.lead_fields import (
+    contact_lead_field,
+    lead_field_from_forward,
+    lead_field_from_matrix,
+    sphere_lead_field,
+)
 from brainloom.io.sphere import CENTRE, CONDUCTIVITIES, RADIUS, SHELLS, mni_to_head
 
 mne.set_log_level("ERROR")
@@ -430,6 +435,57 @@ def test_fif_round_trip(surface, tmp_path):
     mne.io.RawArray(np.zeros((1, 10)), mne.create_info(1, 10.0)).save(tmp_path / "a_raw.fif")
     with pytest.raises(DataError, match=r"a_raw.fif: file holds no forward solution"):
         lead_field_from_forward(tmp_path / "a_raw.fif", parcels)
+
+
+def test_meg_forward_models_equal_the_sphere_built_here(tmp_path):
+    where, _ = inside(3, 0.7, seed=6)
+    here = sphere_lead_field(where, "free", kind="meg", space="head", sensors="mag")
+    info = mne.channels.montage.read_meg_canonical_info("neuromag")
+    shift = np.eye(4)
+    shift[:3, 3] = (here.sensor_positions[0] / 1e3) - info["chs"][info.ch_names.index(here.sensors[0])][
+        "loc"
+    ][:3]
+    with info._unlock():
+        info["dev_head_t"] = mne.transforms.Transform("meg", "head", shift)
+    forward = mne.make_forward_solution(
+        mne.pick_info(info, mne.pick_types(info, meg="mag")),
+        trans=mne.transforms.Transform("head", "mri", np.eye(4)),
+        src=mne.setup_volume_source_space(pos={"rr": where / 1e3, "nn": np.eye(3)}, mindist=0.0),
+        bem=mne.make_sphere_model(MIDDLE / 1e3, RADIUS / 1e3),
+        meg=True,
+        eeg=False,
+        mindist=0.0,
+    )
+    mne.write_forward_solution(tmp_path / "meg-fwd.fif", forward)
+    back = lead_field_from_forward(tmp_path / "meg-fwd.fif", [[0], [1], [2]])
+    assert back.sensors == here.sensors and set(back.kinds) == {"mag"}
+    # FIF files hold single precision
+    np.testing.assert_allclose(back.gain, here.gain, atol=1e-6 * np.abs(here.gain).max())
+    np.testing.assert_allclose(back.sensor_positions, here.sensor_positions, atol=1e-3)
+
+
+def test_a_volume_has_no_orientation():
+    grid = mne.setup_volume_source_space(sphere=(0.0, 0.011, 0.042, 0.06), pos=25.0, sphere_units="m")
+    grid[0]["type"] = "vol"
+    forward = forward_of(grid)
+    field = lead_field_from_forward(forward, 1e3 * forward["source_rr"][[3, 9]] + 2.0, space="head")
+    np.testing.assert_array_equal(field.gain, free_gain(forward)[:, [3, 9]])
+    with pytest.raises(DataError, match="sources of a volume have no orientation"):
+        lead_field_from_forward(forward, [[0]], orientation="fixed")
+
+
+def test_contacts_in_a_homogeneous_medium():
+    contacts = RADIUS * inside(6, 0.5, seed=7)[1]
+    centre = np.full((1, 3), 1e-4)
+    field = contact_lead_field(centre, contacts, conductivity=0.3)
+    # at the surface of a sphere the potential of a dipole at its centre is three times that without a border;
+    # it is off the centre by 1e-4 mm, where the closed form is defined
+    np.testing.assert_allclose(3 * field.gain, homogeneous(contacts, centre, 0.3), rtol=1e-4, atol=1e-3)
+    near = contact_lead_field([[0, 0, 0]], [[1, 0, 0], [5, 0, 0]], [[1, 0, 0]], sensors=["a", "b"])
+    assert near.gain[0] == near.gain[1] and near.units == ("V/(A*m)",) * 2
+    assert not contact_lead_field([[0, 0, 0]], [[1, 0, 0], [5, 0, 0]], reference="seeg1").gain[1].any()
+    with pytest.raises(DataError, match="one of seeg, ecog, dbs"):
+        contact_lead_field([[0, 0, 0]], [[1, 0, 0]], kind="eeg")
 
 
 # --- the lead field itself -------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """
 Lead fields of regions: from any forward model of MNE, from a sphere, or from a matrix of the user.
 
-`LeadField` and the other builders are in `brainloom.io.lead_field`, `forward` and `sphere`, and found here as well.
+`LeadField` and the other builders are in `brainloom.io.lead_field`, `contacts`, `forward` and `sphere`, and found here as
+well.
 """
 
 from __future__ import annotations
@@ -14,12 +15,19 @@ from typing import Any
 import numpy as np
 
 from brainloom.core.errors import DataError
+from brainloom.io.contacts import contact_lead_field
 from brainloom.io.forward import lead_field_from_forward
 from brainloom.io.lead_field import UNITS, LeadField, positions_of
 from brainloom.io.sphere import sphere_lead_field
 from brainloom.io.tables import read_cells, read_json, to_numbers
 
-__all__ = ["LeadField", "lead_field_from_forward", "lead_field_from_matrix", "sphere_lead_field"]
+__all__ = [
+    "LeadField",
+    "contact_lead_field",
+    "lead_field_from_forward",
+    "lead_field_from_matrix",
+    "sphere_lead_field",
+]
 
 
 def lead_field_from_matrix(

@@ -288,6 +288,7 @@ def _eeg_info(montage: Any, sensors: Any, centre: np.ndarray, radius: float) -> 
 def _meg_info(montage: Any, sensors: Any, centre: np.ndarray) -> Any:
     """Info of MEG sensors around the sphere."""
     import mne
+    from mne.channels.montage import read_meg_canonical_info
 
     if hasattr(montage, "ch_names"):
         info = _of_recording(montage, ["mag", "grad"], sensors)
@@ -297,7 +298,7 @@ def _meg_info(montage: Any, sensors: Any, centre: np.ndarray) -> Any:
         montage = "neuromag" if montage is None else montage
         if montage not in MEG:
             raise DataError(f"montage is {montage!r}; for MEG it must be {', '.join(MEG)} or an mne.Info")
-        whole = mne.channels.montage.read_meg_canonical_info(montage)
+        whole = read_meg_canonical_info(montage)
         coils = np.array([channel["loc"][:3] for channel in whole["chs"]])
         upper = coils[coils[:, 2] > np.median(coils[:, 2])]
         # the shipped helmet is not around the head: its middle goes to that of the sphere
