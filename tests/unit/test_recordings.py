@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import mne
 import numpy as np
 import pytest
 
@@ -11,8 +12,6 @@ from brainloom.analysis.meeg import meeg_features
 from brainloom.core.errors import DataError
 from brainloom.io.recording_files import recording_files, source_series_files
 from brainloom.io.recordings import read_recording, read_source_series
-
-mne = pytest.importorskip("mne")
 
 NAMES = ["Fp1", "Fp2", "Cz", "O1", "O2", "Pz"]
 RATE = 250.0
@@ -566,7 +565,8 @@ def test_source_series_of_a_table_and_an_array(tmp_path):
 
 
 def test_source_series_of_cifti(tmp_path):
-    nib = pytest.importorskip("nibabel")
+    import nibabel as nib
+
     parts = [
         (name, nib.cifti2.BrainModelAxis.from_surface(np.arange(3) + 3 * k, 10, "CortexLeft"))
         for k, name in enumerate(REGIONS)

@@ -3,6 +3,7 @@
 import json
 
 import brainunit as u
+import mne
 import numpy as np
 import pytest
 
@@ -11,8 +12,6 @@ from brainloom.io.bids import read_repetition_time, read_timeseries, subject_fil
 from brainloom.io.recording_files import recording_files, source_series_files
 from brainloom.io.recordings import read_recording, read_source_series
 from brainloom.io.simulated import write_bids_derivative, write_bids_recording, write_raw_fif
-
-mne = pytest.importorskip("mne")
 
 REGIONS = ["L.front", "R.front", "L.back"]
 SENSORS = ["Fp1", "Cz", "O2"]
