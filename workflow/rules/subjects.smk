@@ -127,7 +127,12 @@ for batch in plan.batches:
             signal=layout.datasets(STUDY, batch.subjects, "signal"),
             fit=layout.datasets(STUDY, batch.subjects, "fit"),
         output:
-            layout.datasets(STUDY, batch.subjects, "simulation"),
+            datasets=layout.datasets(STUDY, batch.subjects, "simulation"),
+            export=[
+                directory(layout.export_folder(STUDY, subject))
+                for subject in batch.subjects
+                if config["simulate"]["export"]
+            ],
         params:
             settings=SETTINGS["simulate"],
             code=CODE["simulate"],
@@ -141,7 +146,7 @@ for batch in plan.batches:
             runtime=240,
         shell:
             "python -m brainloom.steps.simulate --connectome {input.connectome:q} --signal {input.signal:q}"
-            " --fit {input.fit:q} --output {output:q}"
+            " --fit {input.fit:q} --output {output.datasets:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
     rule:

@@ -161,6 +161,8 @@ def _add_modality(
                     rows.add(split, family, score(good[0], split))
                 else:
                     rows.add_repeated(split, family, {k: score(one, split) for k, one in enumerate(good)})
+    if f"{name}_psd" not in simulation:
+        return
     seeds = usable_realisations(simulation, name)
     lost = simulation.sizes["seed"] - len(seeds)
     if lost:

@@ -184,7 +184,11 @@ class SubjectScores:
             for k in range(N_SURROGATES):
                 segments = [
                     # The frames that the recording lacks, the surrogate lacks too.
-                    np.where(observed(x)[:, None], phase_randomised(detrend_only(x), [self.seed, index, k, at]), np.nan)
+                    np.where(
+                        observed(x)[:, None],
+                        phase_randomised(detrend_only(x), [self.seed, index, k, at]),
+                        np.nan,
+                    )
                     for at, x in enumerate(splits[split])
                 ]
                 made.append(features(segments, tr, self.config))
@@ -255,11 +259,16 @@ def score_subject(subject: str, model: str, **inputs: Any) -> xr.Dataset:
         `structural_log_fc_r_<split>` (log weights against FC, connected pairs only).
     """
     scores = SubjectScores(subject, model, **inputs)
+    # A modality without weight in the fit has data, and no model.
+    fitted, simulated = "fc_model" in scores.fit, "fc" in scores.simulation
     if scores.has_bold:
         scores.add_data()
-        scores.add_fitted()
-        scores.add_simulated()
+        if fitted:
+            scores.add_fitted()
+        if simulated:
+            scores.add_simulated()
         scores.add_surrogates()
-        scores.add_agreement()
+        if fitted and simulated:
+            scores.add_agreement()
     add_meeg_rows(scores.rows, scores.signal, scores.fit, scores.simulation, scores.warnings)
     return scores.to_dataset()

@@ -53,6 +53,23 @@ def datasets(study: str, subjects: Iterable[str], kind: str) -> list[str]:
     return [dataset(study, subject, kind) for subject in subjects]
 
 
+def export_folder(study: str, subject: str) -> str:
+    """
+    Folder of the simulated signals of one subject for other programs.
+
+    Parameters
+    ----------
+    study, subject : str
+        Name, and label without ``sub-``.
+
+    Examples
+    --------
+    >>> export_folder("demo", "01")
+    'results/demo/sub-01/export'
+    """
+    return study_file(study, f"sub-{subject}/export")
+
+
 def log_file(study: str, step: str, batch: str = "") -> str:
     """
     What a job prints.

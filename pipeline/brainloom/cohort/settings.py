@@ -104,8 +104,10 @@ def step_settings(config: Mapping[str, Any], step: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {key: config[key] for key in COMMON}
     config = used_part(config)
-    sections = SECTIONS if config["route"] == "fc" else SECTIONS | _SPECTRUM
-    for name in sections[step]:
+    names = (SECTIONS if config["route"] == "fc" else SECTIONS | _SPECTRUM)[step]
+    if step == "simulate" and "export" in config["simulate"]:
+        names = (*names, "input.atlas")  # part of the names of the files
+    for name in names:
         value: Any = config
         for part in name.split("."):
             value = value.get(part, _ABSENT)

@@ -66,22 +66,32 @@ def modality_contradictions(config: dict[str, Any]) -> Found:
                 "or name fields in fit.regional"
             )
             found.append((("fit", "parameters"), sentence))
-        if "fif" in config["simulate"]["export"]:
-            found.append(
-                _must("simulate.export", config["simulate"]["export"], "without fif if modality is [bold]")
-            )
-        return found
+        return found + _export_contradictions(config)
     found += _model_contradictions(config)
     if not found:
         found += _fit_contradictions(config)
     for name in modality:
         if name in ELECTRIC:
             found += _electric_contradictions(name, config[name])
-    export = config["simulate"]["export"]
-    at_sensors = [name for name in modality if name in ELECTRIC and config[name]["space"] == "sensor"]
-    if "fif" in export and not at_sensors:
+    return found + _export_contradictions(config)
+
+
+def _export_contradictions(config: dict[str, Any]) -> Found:
+    """Formats that no modality of the study can be written in."""
+    export, modality = config["simulate"]["export"], config["modality"]
+    spaces = {config[name]["space"] for name in modality if name in ELECTRIC}
+    found: Found = []
+    if "fif" in export and "sensor" not in spaces:
         found.append(
             _must("simulate.export", export, "without fif unless modality has eeg or meg with space sensor")
+        )
+    if "bids" in export and "bold" not in modality and "region" not in spaces:
+        found.append(
+            _must(
+                "simulate.export",
+                export,
+                "without bids unless there are series of regions: bold, or space region",
+            )
         )
     return found
 

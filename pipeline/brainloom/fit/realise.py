@@ -166,10 +166,10 @@ def simulate_subject(
         fc_mean.append(average_correlations([one["fc"] for one in good], [1.0] * len(good)))
         if level == main:
             scored = {"bold": bold, "each": each, "template": good[0], "dt": dt, "diverged": int(bad.sum())}
-    return _dataset(fc_mean=np.stack(fc_mean), levels=levels, signal=signal, **scored)
+    return bold_dataset(fc_mean=np.stack(fc_mean), levels=levels, signal=signal, **scored)
 
 
-def _dataset(
+def bold_dataset(
     *,
     bold: np.ndarray,
     each: list,

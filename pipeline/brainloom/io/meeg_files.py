@@ -64,7 +64,10 @@ def meeg_files(
     field_file = lead_field_path(subject, settings)
     if field_file is not None:
         found += [path for path in (field_file, field_file.with_suffix(".json")) if path.is_file()]
-    return [path for path in dict.fromkeys(found) if path.exists()]
+    # Sidecars are found by absolute paths; everything else starts as the cohort's folder does.
+    root, whole = Path(root), Path(root).absolute()
+    here = [root / path.relative_to(whole) if path.is_relative_to(whole) else path for path in found]
+    return [path for path in dict.fromkeys(here) if path.exists()]
 
 
 def _parts(run: Path) -> list[Path]:

@@ -48,11 +48,11 @@ def region_order(connectome, n_regions: int) -> tuple[np.ndarray, int]:
 def fc_figure(signal, fit, simulation, connectome):
     """FC on one colour scale: recorded training and held-out FC, analytic and mean simulated model FC."""
     panels = []
-    if signal is not None:
+    if signal is not None and "fc" in signal:
         for split, title in (("train", "Recorded, training"), ("test", "Recorded, held out")):
             if split in signal["split"].values:
                 panels.append((title, signal["fc"].sel(split=split).values))
-    if fit is not None:
+    if fit is not None and "fc_model" in fit:
         panels.append((predictor_name("model_analytic"), fit["fc_model"].sel(predictor="model").values))
     if simulation is not None and "fc_mean" in simulation:
         level = float(simulation["noise_level"].values.min())
@@ -157,7 +157,7 @@ def fcd_figure(signal, simulation):
 def spectra_figure(signal, fit, simulation, *, band=None, mode_band=None):
     """Power spectra: mean over regions as lines, the middle 80 % of regions as shade, log-log."""
     curves = []
-    if signal is not None and "test" in signal["split"].values:
+    if signal is not None and "psd" in signal and "test" in signal["split"].values:
         curves.append(
             ("Recorded (held out)", signal["frequency"].values, signal["psd"].sel(split="test"), EMPIRICAL)
         )

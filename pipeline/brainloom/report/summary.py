@@ -263,7 +263,9 @@ def _summarise_simulation(out: SubjectSummary, simulation, fit) -> None:
         simulation.attrs.get("n_realisations", simulation.sizes.get("seed", 0))
     )
     out.data["diverged"] = int(simulation.attrs.get("diverged", 0) or 0)
-    if "fc_mean" not in simulation or fit is None or "model" not in fit["predictor"].values:
+    if "fc_mean" not in simulation or fit is None or "fc_model" not in fit:
+        return
+    if "model" not in fit["predictor"].values:
         return
     analytic = upper_triangle(fit["fc_model"].sel(predictor="model"))
     for level in simulation["noise_level"].values:

@@ -25,15 +25,20 @@ def subject_fit(subject: str, inputs: dict[str, xr.Dataset], args: argparse.Name
     inputs : dict of str to xarray.Dataset
         ``connectome, donor, signal``.
     args : argparse.Namespace
-        ``params`` with ``model, fit, controls, signal, seed``; ``checkpoints`` (folder).
+        ``params`` with ``model, fit, controls, signal, seed``, and ``modality, eeg, meg`` with route spectrum;
+        ``checkpoints`` (folder).
 
     Returns
     -------
     xarray.Dataset
-        See `brainloom.fit.subject.fit_subject`.
+        See `brainloom.fit.subject.fit_subject` and `brainloom.fit.spectral.fit_subject_spectral`.
     """
-    from brainloom.fit.subject import fit_subject
     from brainloom.store import is_failed
+
+    if args.params["fit"].get("route") == "spectrum":
+        from brainloom.fit.spectral import fit_subject_spectral as fit_subject
+    else:
+        from brainloom.fit.subject import fit_subject
 
     donor = None if is_failed(inputs["donor"]) else inputs["donor"]
     config = args.params | {"code": code_hash("brainloom.steps.fit")}

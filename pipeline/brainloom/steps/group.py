@@ -87,17 +87,21 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     def of(split: str) -> np.ndarray:
         return signal["fc"].sel(split=split).values.astype(np.float64)
 
+    predictions = {"ceiling": of("train")}
+    if "fc_model" in inputs["fit"]:
+        model = inputs["fit"]["fc_model"].sel(predictor="model").values.astype(np.float64)
+        predictions = {"model_analytic": model} | predictions
+    if "fc" in inputs["simulation"]:
+        predictions["model_simulated"] = mean_simulated_fc(inputs["simulation"])
+    order = ("model_analytic", "model_simulated", "ceiling")
+
     return SubjectFC(
         subject=subject,
         train=of("train"),
         test=of("test"),
         early=signal["fc_early"].values.astype(np.float64),
         validation=of("validation"),
-        predictions={
-            "model_analytic": inputs["fit"]["fc_model"].sel(predictor="model").values.astype(np.float64),
-            "model_simulated": mean_simulated_fc(inputs["simulation"]),
-            "ceiling": of("train"),
-        },
+        predictions={name: predictions[name] for name in order if name in predictions},
         n_frames=(
             float(signal["n_frames"].sel(split="train")),
             float(signal["n_frames"].sel(split="test")),

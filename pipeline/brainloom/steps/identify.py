@@ -29,9 +29,12 @@ def subject_posterior(subject: str, inputs: dict[str, xr.Dataset], args: argpars
     Returns
     -------
     xarray.Dataset
-        See `brainloom.fit.posterior.posterior_dataset`.
+        See `brainloom.fit.posterior.posterior_dataset` and `brainloom.fit.spectral.posterior_spectral`.
     """
-    from brainloom.fit.posterior import posterior_dataset
+    if args.params["fit"].get("route") == "spectrum":
+        from brainloom.fit.spectral import posterior_spectral as posterior_dataset
+    else:
+        from brainloom.fit.posterior import posterior_dataset
 
     return posterior_dataset(inputs["connectome"], inputs["signal"], inputs["fit"], args.params)
 

@@ -109,19 +109,22 @@ def bold_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     raw = load_bold(args.input, subject, source["atlas"], source["task"], signal=settings, atlas_image=image)
     drop = settings["drop_frames"]
     runs = [run[drop:] for run in raw.runs]
-    for note in raw.notes:
-        print(f"preprocess_signal sub-{subject}: {note}", file=sys.stderr)
+    notes = [f"{note}." for note in raw.notes]
     try:
         if raw.confounds:
             confounds = [one.values[drop:] for one in raw.confounds]
             kept = [one.kept[drop:] for one in raw.confounds]
+            gone = sum(int((~one).sum()) for one in kept)
+            notes += [f"{gone} of {sum(map(len, kept))} frames were scrubbed."] if gone else []
             runs = denoise_runs(runs, raw.repetition_time, settings, confounds, kept)
         band = args.params.get("model", {}).get("frequency_band", settings["band"])
         ds = signal_dataset(runs, raw.repetition_time, raw.atlas.labels, settings, band)
     except ValueError as err:
         raise DataError(f"sub-{subject}: {err}") from err
     names = raw.confounds[0].names if raw.confounds else []
-    return ds.assign_attrs(confounds=json.dumps(names), notes=json.dumps(raw.notes))
+    for note in notes:
+        print(f"preprocess_signal sub-{subject}: {note}", file=sys.stderr)
+    return ds.assign_attrs(confounds=json.dumps(names), warnings=json.dumps(notes))
 
 
 def _raw_inputs(subject: str, args: argparse.Namespace) -> list[Path]:
