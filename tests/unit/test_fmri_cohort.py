@@ -129,6 +129,8 @@ def test_images_give_the_dataset_of_the_tables(cohort, write, atlas_image, clean
         assert ds.attrs["status"] == "ok", ds.attrs["reason"]
         assert list(ds["region"].values) == NAMES and ds.attrs["repetition_time"] == TR
         assert ds.attrs["confounds"] == json.dumps(files.MOTION if cleaning else [])
+        said = [f"{len(SPIKES)} of {FRAMES - DROP} frames were scrubbed."] if cleaning else []
+        assert json.loads(ds.attrs["warnings"]) == said
         assert ds.attrs["scrubbed_frames"] == (len(SPIKES) if cleaning else 0)
         np.testing.assert_allclose(ds["bold"], table["bold"], rtol=1e-6)
         for name in ("fc", "lag1", "psd", "variance", "fcd", "metastability", "effective_dof", "fc_early"):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brainloom.core.errors import DataError
+from brainloom.io.bold_files import bold_options
 from brainloom.io.confounds import NO_SCRUB, Confounds, read_confounds
 from brainloom.io.layout import duplicate_subjects, subject_files, subject_label
 from brainloom.io.reading import Atlas, read_atlas, read_repetition_time, read_sidecar, read_timeseries
@@ -133,8 +134,8 @@ def bold_files(
     twice = duplicate_subjects(root).get(subject_label(subject))
     if twice:
         raise DataError(twice)
-    wanted = signal.get("confounds") is not None or signal.get("scrub") is not None
-    return subject_files(root, subject, atlas, task, atlas_image=atlas_image, confounds=wanted)
+    options = bold_options({"input": {"atlas_image": atlas_image}, "signal": signal})
+    return subject_files(root, subject, atlas, task, **options)
 
 
 def check_bold_files(

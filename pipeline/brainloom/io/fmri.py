@@ -284,7 +284,8 @@ def _means(
             values = block(start, min(start + step, frames))[chosen]
             finite &= np.isfinite(values).all(axis=1)
             low, high = np.minimum(low, values.min(axis=1)), np.maximum(high, values.max(axis=1))
-            sums[start : start + step, present] = np.add.reduceat(values, edges, axis=0).T
+            with np.errstate(invalid="ignore"):  # infinities of both signs: those voxels go below
+                sums[start : start + step, present] = np.add.reduceat(values, edges, axis=0).T
         if finite.all():
             break
         chosen = chosen[finite]
