@@ -23,6 +23,7 @@ def blocks(page: str) -> list[str]:
     ("page", "n_blocks"),
     [
         ("howto-simulate-and-fit.md", 8),
+        ("howto-eeg-meg.md", 4),
         ("howto-fmri-images.md", 3),
         ("howto-signals.md", 4),
         ("library.md", 1),

@@ -275,6 +275,19 @@ def test_parameters_of_a_filter_are_traced_and_differentiable():
     np.testing.assert_allclose(slope, value, rtol=1e-12)  # a square: 2 value / gain
 
 
+def test_the_unit_of_a_pipe_is_that_of_its_filter():
+    class Volts(Thrice):
+        def out_unit(self, unit):
+            return u.volt / u.mV * unit
+
+    from brainloom.models import JansenRitStep
+
+    run = Simulator(JansenRitStep(2), 1.0 * u.ms).run(
+        0.1 * u.second, observe=[Sample("eeg", every=10) >> Volts()]
+    )
+    assert u.get_unit(run["sample"]) == u.volt and run["sample"].shape == (10, 1)
+
+
 def test_a_pipe_says_what_cannot_be_joined():
     with pytest.raises(TypeError, match="RunningMoments has no samples"):
         RunningMoments("x") >> Thrice()

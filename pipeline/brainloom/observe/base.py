@@ -332,6 +332,11 @@ class Piped(Observer):
         """See `Observer.out_unit`."""
         return self.then.out_unit(self.first.out_unit(unit))
 
+    def present(self, value: Any, unit: Callable[[Any, int], Any]) -> Any:
+        """See `Observer.present`."""
+        out = self.out_unit(u.get_unit(unit(1.0, 1)))
+        return value if out == u.UNITLESS else value * out
+
 
 def _of(p: Arrays, part: str) -> Arrays:
     return {k.removeprefix(f"{part}."): v for k, v in p.items() if k.startswith(f"{part}.")}
