@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,13 +31,17 @@ EEG = {
 }
 
 
-def rhythm(rng: np.random.Generator, n: int, rate: float, frequency: float = 10.0, damping: float = 15.0) -> np.ndarray:
+def rhythm(
+    rng: np.random.Generator, n: int, rate: float, frequency: float = 10.0, damping: float = 15.0
+) -> np.ndarray:
     """Noise through a resonance: (n, region), unit standard deviation."""
     from scipy.signal import lfilter
 
     w, h = 2 * np.pi * frequency, 1 / rate
     r = np.exp(-0.5 * damping * h)
-    x = lfilter([1.0], [1.0, -2 * r * np.cos(w * h), r * r], rng.normal(size=(n + 500, len(LABELS))), axis=0)[500:]
+    x = lfilter([1.0], [1.0, -2 * r * np.cos(w * h), r * r], rng.normal(size=(n + 500, len(LABELS))), axis=0)[
+        500:
+    ]
     return x / x.std(axis=0)
 
 
@@ -69,16 +72,29 @@ def write_electric_cohort(
         if "bold" in kinds:
             run = bids.timeseries_path(root, subject, task="rest", atlas=ATLAS)
             slow = np.cumsum(rng.normal(size=(FRAMES + 40, 6)), axis=0)
-            slow = slow[40:] - np.apply_along_axis(lambda x: np.convolve(x, np.ones(40) / 40, "same"), 0, slow)[40:]
+            slow = (
+                slow[40:]
+                - np.apply_along_axis(lambda x: np.convolve(x, np.ones(40) / 40, "same"), 0, slow)[40:]
+            )
             bids.write_timeseries(run, bold_mean * (1 + 0.01 * slow / slow.std()), LABELS, TR)
         activity = 20e-9 * sources(subject)
         if "eeg" in kinds:
-            noise = 1e-7 * np.random.default_rng([8, int(subject)]).normal(size=(len(activity), len(ELECTRODES)))
+            noise = 1e-7 * np.random.default_rng([8, int(subject)]).normal(
+                size=(len(activity), len(ELECTRODES))
+            )
             seen = activity @ lead_field(None).gain.T + noise
             write_bids_recording(root, subject, seen, RATE, ELECTRODES, positions="colin27_1020", task="rest")
         if "source" in kinds:
             write_bids_derivative(
-                root, subject, activity * 1e9, LABELS, 1 / RATE, atlas=ATLAS, kind="eeg", task="rest", unit="nA*m"
+                root,
+                subject,
+                activity * 1e9,
+                LABELS,
+                1 / RATE,
+                atlas=ATLAS,
+                kind="eeg",
+                task="rest",
+                unit="nA*m",
             )
     bids.write_atlas(bids.atlas_path(root, ATLAS), LABELS, coordinates=CENTRES)
     bids.write_participants(root, subjects)
@@ -87,7 +103,3 @@ def write_electric_cohort(
 
 def atlas(root: Path):
     return read_atlas(bids.atlas_path(root, ATLAS))
-
-
-def params(settings: dict) -> list[str]:
-    return ["--params", json.dumps(settings)]

@@ -119,7 +119,7 @@ def validate_config(
         path, sentence = _explain(first)
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     _fill(complete, schema)
-    for path, sentence in _contradictions(complete) + modality_contradictions(complete):
+    for path, sentence in modality_contradictions(complete) + _contradictions(complete):
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     if complete["fit"]["route"] == "fc":
         complete_fc_route(complete)

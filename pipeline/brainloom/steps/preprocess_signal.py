@@ -74,7 +74,7 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     attrs: dict[str, object] = {}
     for part in parts:
         attrs |= part.attrs
-    return xr.merge(parts, combine_attrs="drop", join="exact", compat="equals").assign_attrs(
+    return xr.merge(parts, combine_attrs="override", join="exact", compat="equals").assign_attrs(
         attrs | {"modality": ",".join(modality)}
     )
 
