@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 import plain
 import works
-from works import HopfWork, MPRWork
+from works import HopfWork, MPRWork, RWWWork
 
 FOLDER = Path(__file__).parent / "limits"
-SOURCES = ("hopf.c", "hopf_sets.c", "mpr.c")
+SOURCES = ("hopf.c", "hopf_sets.c", "mpr.c", "rww.c")
 FLAGS = ("-std=c11", "-O3", "-march=native", "-ffast-math", "-fopenmp-simd", "-fPIC")
 NOISE = {"none": 0, "gaussian": 1, "weak": 2}
-SETS, DELAY_BLOCK = 16, 15  # as in hopf_sets.c and mpr.c
+SETS, DELAY_BLOCK, SUB = 16, 15, 10  # as in hopf_sets.c, mpr.c and rww.c
 CHECKPOINT = 200  # steps between the states that the gradient keeps
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
@@ -49,6 +49,18 @@ class _Sets(ctypes.Structure):
 
 class _MPR(ctypes.Structure):
     _fields_ = [(name, ctypes.c_float) for name in ("dt", "tau", "delta", "eta", "j", "i", "k")]
+
+
+class _RWW(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_float) for name in ("dt", "k", "sigma", "a", "b", "d", "gamma", "tau", "j", "i")
+    ] + [("w", _FLOATS)]
+
+
+class _Vessels(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_float) for name in ("kappa", "g", "t", "alpha", "rho", "v0", "k1", "k2", "k3")
+    ]
 
 
 @functools.cache
@@ -81,9 +93,9 @@ def build(n_regions: int = 80) -> ctypes.CDLL:
             _run([compiler, "-shared", "-o", linked, *objects, "-lm"])
             Path(linked).replace(library)
     loaded = ctypes.CDLL(str(library))
-    for name in ("hopf_noise", "hopf_run", "hopf_sets_run", "mpr_run"):
+    for name in ("hopf_noise", "hopf_run", "hopf_sets_run", "mpr_run", "rww_noise", "rww_run"):
         getattr(loaded, name).restype = None
-    loaded.hopf_gradient.restype = ctypes.c_double
+    loaded.hopf_gradient.restype = loaded.rww_gradient.restype = ctypes.c_double
     return loaded
 
 
@@ -199,6 +211,72 @@ def mpr(work: MPRWork) -> Callable[[], np.ndarray]:
     return run
 
 
+def rww_draws(n_steps: int, n_regions: int = 80, *, noise: str = "gaussian", seed: int = 0) -> np.ndarray:
+    """The unit-variance increments of W3: (step, region)."""
+    out = np.empty((n_steps, n_regions), dtype=np.float32)
+    build(n_regions).rww_noise(NOISE[noise], ctypes.c_uint32(seed), n_steps, _at(out))
+    return out
+
+
+def _rww(work: RWWWork) -> tuple[tuple, tuple]:
+    """What both programs take first, and the arrays that have to live as long."""
+    if work.sub != SUB or work.keep % SUB or work.n_steps % work.keep:
+        raise ValueError(f"the C limit takes {SUB} steps to one of the vessels, and whole sampling intervals")
+    weights, w = _floats(work.weights), _floats(work.w)
+    numbers = (
+        work.dt,
+        work.k,
+        work.sigma,
+        work.a,
+        work.b,
+        work.d,
+        work.gamma,
+        work.tau,
+        work.j,
+        work.current,
+    )
+    vessels = (
+        work.kappa,
+        work.flow_gamma,
+        work.transit,
+        work.alpha,
+        work.rho,
+        work.v0,
+        work.k1,
+        work.k2,
+        work.k3,
+    )
+    first = (_RWW(*numbers, _at(w)), _Vessels(*vessels), _at(weights), ctypes.c_float(work.start))
+    return first, (weights, w)
+
+
+def rww(work: RWWWork, *, noise: str = "gaussian", seed: int = 0) -> Callable[[], np.ndarray]:
+    """W3: a call that returns BOLD, (sample, region), in the same memory each time."""
+    library, (first, alive) = build(work.n_regions), _rww(work)
+    kept = np.empty((work.n_steps // work.keep, work.n_regions), dtype=np.float32)
+
+    def run(alive: tuple = alive) -> np.ndarray:
+        library.rww_run(*first, NOISE[noise], ctypes.c_uint32(seed), work.n_steps, work.keep, _at(kept))
+        return kept
+
+    return run
+
+
+def rww_gradient(
+    work: RWWWork, *, noise: str = "gaussian", seed: int = 0
+) -> Callable[[], tuple[float, np.ndarray]]:
+    """W4b: a call that returns the loss and its gradient, (1 + region,): in k, then in every w."""
+    library, (first, alive), target = build(work.n_regions), _rww(work), _floats(work.target)
+    gradient = np.empty(1 + work.n_regions, dtype=np.float32)
+    sizes = (ctypes.c_uint32(seed), work.n_steps, work.keep)
+
+    def run(alive: tuple = alive) -> tuple[float, np.ndarray]:
+        loss = library.rww_gradient(*first, NOISE[noise], *sizes, _at(target), _at(gradient))
+        return loss, gradient
+
+    return run
+
+
 def seconds(call: Callable[[], object], repeats: int = 5) -> float:
     """Median wall time of a call, after one that does not count."""
     call()
@@ -216,7 +294,7 @@ def limit(name: str, noise: str = "gaussian", *, repeats: int = 5) -> float:
 
     Parameters
     ----------
-    name : {"W1", "W2", "W2-400", "W4a", "W5"}
+    name : {"W1", "W2", "W2-400", "W3", "W4a", "W4b", "W5"}
     noise : {"gaussian", "weak", "none"}
         W2 has none.
     repeats : int
@@ -225,7 +303,9 @@ def limit(name: str, noise: str = "gaussian", *, repeats: int = 5) -> float:
         "W1": lambda: hopf(works.w1(), noise=noise),
         "W2": lambda: mpr(works.w2(80)),
         "W2-400": lambda: mpr(works.w2(400)),
+        "W3": lambda: rww(works.w3(), noise=noise),
         "W4a": lambda: hopf_gradient(works.w4a(), noise=noise),
+        "W4b": lambda: rww_gradient(works.w4b(), noise=noise),
         "W5": lambda: hopf(works.w5(), noise=noise),
     }
     if name not in calls:
@@ -259,6 +339,7 @@ def check() -> dict[str, float]:
         )
         for checkpoint in (100, 1000):
             errors[f"W4a {noise} {checkpoint}"] = _gradient_error(noise, checkpoint)
+        errors[f"W3 {noise}"], errors[f"W4b {noise}"] = _rww_errors(noise)
     for n_regions in (80, 400):
         work = works.w2(n_regions, n_steps=2000 if n_regions == 80 else 700)
         errors[f"W2 {n_regions}"] = _off(mpr(work)(), plain.mpr(work))
@@ -290,6 +371,25 @@ def _gradient_error(noise: str, checkpoint: int) -> float:
     return max(error, abs(loss / plain_loss(0, 0.0) - 1))
 
 
+def _rww_errors(noise: str) -> tuple[float, float]:
+    """BOLD of W3, and the gradient of W4b against central differences in k and in three of the w."""
+    work = works.w3(n_samples=12)
+    steps = rww_draws(work.n_steps, noise=noise, seed=5)
+    error = _off(rww(work, noise=noise, seed=5)(), plain.rww(work, steps))
+    loss, gradient = rww_gradient(work, noise=noise, seed=5)()
+
+    def plain_loss(at: int, by: float) -> float:
+        w = work.w.copy()
+        w[at - 1] += by if at else 0.0
+        changed = replace(work, w=w, k=work.k + (0.0 if at else by))
+        return plain.fc_loss(plain.rww(changed, steps), work.target)
+
+    entries, by = [0, 1, 40, 80], 1e-5
+    differences = [(plain_loss(at, by) - plain_loss(at, -by)) / (2 * by) for at in entries]
+    in_slope = _off(gradient[entries], np.array(differences))
+    return error, max(in_slope, abs(loss / plain_loss(0, 0.0) - 1))
+
+
 def _check_noise() -> None:
     """The generator gives the words of its authors' test, and the C draws are those that numpy makes."""
     pi = plain.threefry((0x13198A2E, 0x03707344), np.array([0x243F6A88, 0x85A308D3]))
@@ -308,9 +408,10 @@ def _check_noise() -> None:
 def main() -> None:
     """Check, then print seconds of every work."""
     print(json.dumps({name: f"{error:.1e}" for name, error in check().items()}, indent=2))
-    for name in ("W1", "W4a", "W5"):
+    for name in ("W1", "W3", "W4a", "W4b", "W5"):
         for noise in NOISE:
-            print(f"{name:7} {noise:9} {limit(name, noise, repeats=3 if name == 'W5' else 7):8.4f} s")
+            few = name in ("W4b", "W5")
+            print(f"{name:7} {noise:9} {limit(name, noise, repeats=3 if few else 7):8.4f} s")
     everything = seconds(hopf_gradient(works.w4a(), checkpoint=works.w4a().n_steps))
     print(f"W4a     gaussian  {everything:8.4f} s with all states kept")
     for name in ("W2", "W2-400"):

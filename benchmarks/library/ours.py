@@ -1,4 +1,4 @@
-"""The works through the public API: `Network` and `Simulator.run`, nothing else."""
+"""The works through the public API: `Network`, `Simulator.run` and its observers, nothing else."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from brainunit import kHz
+from brainunit import kHz, second
 from fc import fc_loss
-from works import HopfWork, MPRWork
+from works import HopfWork, MPRWork, RWWWork
 
 import brainloom
+from brainloom.observe import BOLD
 
 
 def network(work: HopfWork, a: jax.Array | np.ndarray, k: jax.Array | float) -> brainloom.Network:
@@ -96,3 +97,63 @@ def mpr(work: MPRWork) -> Callable[[], jax.Array]:
         return jax.block_until_ready(found["r"].to_decimal(kHz))
 
     return run
+
+
+def bold_run(
+    work: RWWWork, w: jax.Array | np.ndarray, k: jax.Array | float, noise: str, seed: int
+) -> jax.Array:
+    """BOLD of a reduced Wong-Wang work for one set of parameters."""
+    node = brainloom.ReducedWongWangStep(
+        work.n_regions,
+        a=work.a,
+        b=work.b,
+        d=work.d,
+        gamma=work.gamma,
+        tau_S=work.tau,
+        J_N=work.j,
+        w=w,
+        I_o=work.current,
+        init_S=work.start,
+        noise_S=work.sigma or None,
+        method="euler",
+    )
+    net = brainloom.Network(
+        node, work.weights, coupling="additive", coupled_var="S", port="excitatory_gating", k=k
+    )
+    observer = BOLD(
+        work.keep * work.dt * second,
+        "S",
+        dt=work.sub * work.dt,
+        kappa=work.kappa,
+        gamma=work.flow_gamma,
+        tau=work.transit,
+        alpha=work.alpha,
+        rho=work.rho,
+        V0=work.v0,
+        k1=work.k1,
+        k2=work.k2,
+        k3=work.k3,
+    )
+    one = brainloom.Simulator(net, dt=work.dt * second)
+    options = {"noise": noise, "key": jax.random.key(seed), "monitors": []}
+    return one.run(work.n_steps * work.dt * second, observe=[observer], **options)["bold"]
+
+
+def rww(work: RWWWork, *, noise: str = "gaussian", seed: int = 0) -> Callable[[], jax.Array]:
+    """W3: BOLD as (sample, region)."""
+    return lambda: jax.block_until_ready(bold_run(work, work.w, work.k, noise, seed))
+
+
+def rww_gradient(
+    work: RWWWork, *, noise: str = "gaussian", seed: int = 0
+) -> Callable[[], tuple[float, jax.Array]]:
+    """W4b: the loss and its gradient, (1 + region,): in k, then in every w."""
+    target = jnp.asarray(work.target, jnp.float32)
+
+    @jax.jit
+    @jax.value_and_grad
+    def run(p: jax.Array) -> jax.Array:
+        return fc_loss(bold_run(work, p[1:], p[0], noise, seed), target)
+
+    parameters = jnp.concatenate([jnp.asarray([work.k], jnp.float32), jnp.asarray(work.w, jnp.float32)])
+    return lambda: jax.block_until_ready(run(parameters))

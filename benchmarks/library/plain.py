@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from works import HopfWork, MPRWork
+from works import HopfWork, MPRWork, RWWWork
 
 
 def hopf(work: HopfWork, draws: np.ndarray | None = None) -> np.ndarray:
@@ -68,6 +68,41 @@ def mpr(work: MPRWork) -> np.ndarray:
         past[row + 1] = work.tau * r
         if (step + 1) % work.keep == 0:
             kept.append(r)
+    return np.array(kept)
+
+
+def rww(work: RWWWork, draws: np.ndarray | None = None) -> np.ndarray:
+    """BOLD of a reduced Wong-Wang work, (sample, region); `draws` are (step, region), of unit variance."""
+    s = np.full(work.n_regions, work.start)
+    vessels = np.array([np.zeros_like(s), *[np.ones_like(s)] * 3])
+    kept, mean = [], np.zeros_like(s)
+
+    def slope(state: np.ndarray, z: np.ndarray) -> np.ndarray:
+        signal, f, v, q = state
+        extraction = 1 - (1 - work.rho) ** (1 / f)
+        return np.array(
+            [
+                z - work.kappa * signal - work.flow_gamma * (f - 1),
+                signal,
+                (f - v ** (1 / work.alpha)) / work.transit,
+                (f * extraction / work.rho - q * v ** (1 / work.alpha - 1)) / work.transit,
+            ]
+        )
+
+    for step in range(work.n_steps):
+        y = work.a * (work.j * (work.w * s + work.k * (work.weights @ s)) + work.current) - work.b
+        rate = y / -np.expm1(-work.d * y)
+        s = s + work.dt * (-s / work.tau + (1 - s) * work.gamma * rate)
+        if draws is not None:
+            s = s + work.sigma * np.sqrt(work.dt) * draws[step]
+        mean = mean + s / work.sub
+        if (step + 1) % work.sub == 0:
+            h = work.dt * work.sub
+            vessels = vessels + h * slope(vessels + 0.5 * h * slope(vessels, mean), mean)
+            mean = np.zeros_like(s)
+        if (step + 1) % work.keep == 0:
+            _, _, v, q = vessels
+            kept.append(work.v0 * (work.k1 * (1 - q) + work.k2 * (1 - q / v) + work.k3 * (1 - v)))
     return np.array(kept)
 
 

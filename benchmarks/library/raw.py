@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from fc import fc_loss
 from jax import lax
-from works import HopfWork, MPRWork
+from works import HopfWork, MPRWork, RWWWork
 
 from brainloom.noise import counter
 
@@ -37,8 +37,10 @@ def _pages(work: HopfWork, size: int) -> jax.Array:
     return jnp.arange(0, work.n_steps, size, dtype=jnp.int32)
 
 
-def _one_page(kind: str, words: jax.Array, first: jax.Array, size: int, work: HopfWork) -> jax.Array:
-    draws = counter.increments(kind, words, first, size, 2, work.n_regions, dtype=jnp.float32)
+def _one_page(
+    kind: str, words: jax.Array, first: jax.Array, size: int, work: HopfWork | RWWWork, channels: int = 2
+) -> jax.Array:
+    draws = counter.increments(kind, words, first, size, channels, work.n_regions, dtype=jnp.float32)
     return draws * np.float32(work.sigma * np.sqrt(work.dt))
 
 

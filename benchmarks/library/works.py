@@ -1,7 +1,7 @@
 """
 The works that are timed: connectomes, parameters and lengths of runs, as plain numpy for every system.
 
-Time is in ms, rates in 1/ms, lengths in mm. ``weights[i, j]`` is from region j to region i, rows sum to 1.
+Time is in ms, rates in 1/ms, lengths in mm; W3 and W4b count in s. ``weights[i, j]`` is from region j to region i, rows sum to 1.
 """
 
 from __future__ import annotations
@@ -96,6 +96,48 @@ class MPRWork:
         return self.lengths / (self.speed * self.dt)
 
 
+@dataclass(frozen=True)
+class RWWWork:
+    """
+    Reduced Wong-Wang network (Deco et al. 2013), Euler-Maruyama, and BOLD by the Balloon-Windkessel model.
+
+    Region i receives the gating ``k sum_j weights[i, j] S_j``; ``w`` is (region,), the recurrence. The vessels take one
+    step for every ``sub`` of the network, driven by the mean of S (1/s) over them, from rest. BOLD is kept after every
+    ``keep`` steps; ``target`` is the (region, region) FC of the loss. Time in s, ``sigma`` in 1/sqrt(s).
+    """
+
+    weights: np.ndarray
+    w: np.ndarray
+    k: float
+    target: np.ndarray
+    sigma: float = 0.001 * 1000**0.5
+    a: float = 270.0
+    b: float = 108.0
+    d: float = 0.154
+    gamma: float = 0.641
+    tau: float = 0.1
+    j: float = 0.2609
+    current: float = 0.3
+    start: float = 0.1
+    kappa: float = 0.65
+    flow_gamma: float = 0.41
+    transit: float = 0.98
+    alpha: float = 0.32
+    rho: float = 0.34
+    v0: float = 0.02
+    k1: float = 7 * 0.34
+    k2: float = 2.0
+    k3: float = 2 * 0.34 - 0.2
+    dt: float = 0.001
+    sub: int = 10
+    n_steps: int = 299_520
+    keep: int = 720
+
+    @property
+    def n_regions(self) -> int:
+        return len(self.w)
+
+
 def w1(n_regions: int = 80, n_steps: int = 100_000) -> HopfWork:
     """W1: stochastic Hopf network, 10 s, regions below their bifurcation at about 10 Hz."""
     rng = np.random.default_rng([1, n_regions])
@@ -127,3 +169,21 @@ def w5(n_sets: int = 64, n_regions: int = 80, n_steps: int = 100_000) -> HopfWor
     a = rng.uniform(-0.05, -0.02, (n_sets, n_regions))
     a[0] = one.a
     return replace(one, a=a, k=np.linspace(0.02, 0.05, n_sets))
+
+
+def w3(n_regions: int = 80, n_samples: int = 416) -> RWWWork:
+    """W3: resting-state activity below the bifurcation, and BOLD every 0.72 s for 5 min."""
+    rng = np.random.default_rng([3, n_regions])
+    weights, lengths = connectome(n_regions)
+    return RWWWork(
+        weights,
+        w=rng.uniform(0.75, 0.9, n_regions),
+        k=0.2,
+        target=np.exp(-lengths / 60.0),
+        n_steps=720 * n_samples,
+    )
+
+
+def w4b(n_regions: int = 80, n_samples: int = 416) -> RWWWork:
+    """W4b: W3 for the gradient of `plain.fc_loss` of BOLD in k and in every w."""
+    return w3(n_regions, n_samples)
