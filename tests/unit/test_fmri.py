@@ -343,7 +343,7 @@ def test_images_of_a_subject_are_found_by_space_and_atlas(tmp_path):
     def found(atlas_image, **more):
         return bids.subject_files(tmp_path, "01", "six", "rest", atlas_image=atlas_image, **more)
 
-    here = found("at/tpl-A_res-2_atlas-six_dseg.nii.gz", confounds=True)
+    here = found("at/tpl-A_res-02_atlas-six_dseg.nii.gz", confounds=True)
     assert [path.name for path in here["bold"]] == [
         f"sub-01_task-rest_run-{run}_space-A_res-2_desc-preproc_bold.nii.gz" for run in (1, 2)
     ]

@@ -170,7 +170,9 @@ def signal_dataset(
     data["bold"] = variable(
         ("run", "time", "region"), bold, "as recorded", "regional BOLD, first frames dropped"
     )
-    data["run_frames"] = variable(("run",), [len(run) for run in runs], "1", "frames of the run, scrubbed ones too")
+    data["run_frames"] = variable(
+        ("run",), [len(run) for run in runs], "1", "frames of the run, scrubbed ones too"
+    )
     data["fcd"] = variable(
         ("split", "window", "window_to"), fcd, "1", "functional connectivity dynamics, NaN between segments"
     )

@@ -59,9 +59,14 @@ def find_images(root: str | Path, label: str, atlas: str, task: str, atlas_image
             continue
         if atlas_image is None and named.get("atlas", named.get("seg", atlas)) != atlas:
             continue
-        if all(key not in named or not value or named[key] == value for key, value in space.items()):
+        if all(key not in named or not value or _same(named[key], value) for key, value in space.items()):
             found.append(path)
     return found
+
+
+def _same(one: str, other: str) -> bool:
+    # Templates say res-02, fMRIPrep says res-2.
+    return one == other or (one.isdigit() and other.isdigit() and int(one) == int(other))
 
 
 def expected_image(root: str | Path, label: str, *, task: str, atlas: str) -> Path:
