@@ -1,11 +1,10 @@
-"""Jacobians and fixed points of networks."""
+"""Jacobians of networks."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from brainloom.linear.jacobian import (
-    fixed_point,
     local_jacobian,
     network_jacobian,
     rotating_rate,
@@ -76,45 +75,3 @@ def test_stability_margin():
     assert stability_margin(jnp.array([[0.1, -2.0], [2.0, 0.1]])) == pytest.approx(-0.1)  # unstable focus
     half = jnp.diag(jnp.array([-0.3 + 4j, -0.05 - 1j]))
     assert stability_margin(half) == pytest.approx(0.05)
-
-
-def test_the_origin_is_found_from_a_perturbed_guess():
-    low = hopf()
-    guess = {"x": jnp.asarray(0.1 * RNG.normal(size=N)), "y": jnp.asarray(0.1 * RNG.normal(size=N))}
-    state, residual = fixed_point(low.structure, low.params, guess)
-    assert residual < 1e-14
-    np.testing.assert_allclose([state["x"], state["y"]], 0.0, atol=1e-14)
-    linear = lower(Network(LinearStep(N), WEIGHTS), 0.1)
-    state, residual = fixed_point(linear.structure, linear.params, {"x": jnp.ones(N)}, n_iterations=1)
-    assert residual < 1e-14 and np.abs(state["x"]).max() < 1e-14  # one step is exact for a linear network
-
-
-class CubicStep(LinearStep):
-    """A node with a constant drive: its fixed point is not the origin."""
-
-    @staticmethod
-    def rhs(params, state, inputs, t):
-        x = state["x"]
-        return {"x": params["gamma"] * x - x**3 + 0.4 + inputs.get("current", 0.0)}
-
-
-def test_a_driven_fixed_point():
-    # weights of equal row sums keep the regions alike: the root is that of one region
-    weights = np.ones((3, 3)) - np.eye(3)
-    low = lower(Network(CubicStep(3, gamma=-0.2), weights), 0.1)
-    state, residual = fixed_point(low.structure, low.params, {"x": jnp.array([0.2, 0.9, 1.5])})
-    roots = np.roots([-1.0, 0.0, -0.2, 0.4])
-    expected = roots[np.abs(roots.imag) < 1e-12].real
-    assert residual < 1e-14 and len(expected) == 1
-    np.testing.assert_allclose(state["x"], expected[0], rtol=1e-12)
-
-
-def test_the_residual_tells_when_there_is_no_fixed_point():
-    class RunawayStep(LinearStep):
-        @staticmethod
-        def rhs(params, state, inputs, t):
-            return {"x": 1.0 + state["x"] ** 2}
-
-    low = lower(Network(RunawayStep(2), np.zeros((2, 2))), 0.1)
-    _, residual = fixed_point(low.structure, low.params, {"x": jnp.array([0.3, 2.0])})
-    assert not residual < 0.5

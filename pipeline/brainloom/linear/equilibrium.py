@@ -71,7 +71,7 @@ def fixed_point(
     names, n = structure.model.state_names(), structure.n_regions
     start = jnp.stack([jnp.broadcast_to(jnp.asarray(guess[name], float), (n,)) for name in names])
     given = {name: jnp.asarray(value) for name, value in (inputs or {}).items()}
-    x, error = _found(structure, n_iterations, values, given, jax.lax.stop_gradient(start))
+    x, error = _compiled(structure, n_iterations, dict(values), given, jax.lax.stop_gradient(start))
     return dict(zip(names, x, strict=True)), error
 
 
@@ -140,6 +140,10 @@ def _found(
     x, _, _, error, _, polished = jax.lax.while_loop(unfinished, step, begin)
     error = jnp.where(polished == POLISH, error, jnp.inf)
     return jnp.where(jnp.all(jnp.isfinite(x)), x, guess), jnp.where(jnp.isfinite(error), error, jnp.inf)
+
+
+# Compiled once for a structure where it is not part of a compiled function already.
+_compiled = jax.jit(_found, static_argnums=(0, 1))
 
 
 @_found.defjvp

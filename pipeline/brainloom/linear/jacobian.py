@@ -1,4 +1,4 @@
-"""Fixed points and Jacobians of models and networks, by automatic differentiation."""
+"""Jacobians of models and networks, by automatic differentiation."""
 
 from __future__ import annotations
 
@@ -12,42 +12,9 @@ from brainloom.engine import Structure
 from brainloom.models.base import Arrays, NeuralMass
 
 
-def fixed_point(
-    structure: Structure, params: Arrays, guess: Arrays, *, n_iterations: int = 30
-) -> tuple[Arrays, jax.Array]:
-    """
-    Fixed point of a network near a guess, by Newton's method.
-
-    Parameters
-    ----------
-    structure : Structure
-    params : dict of arrays
-        Constrained parameters, ``parameter_values()`` of a network or ``constrain(params)`` of a lowered model.
-        Delayed couplings count as if they had no delay.
-    guess : dict of arrays (region,)
-    n_iterations : int
-
-    Returns
-    -------
-    state : dict of arrays
-    residual : scalar
-        Largest |derivative| there; not small if no fixed point was found.
-    """
-    names = structure.model.state_names()
-    n_regions = guess[names[0]].shape[0]
-    rhs = _flat_field(structure, params, n_regions)
-
-    def newton(_: int, flat: jax.Array) -> jax.Array:
-        return flat - jnp.linalg.solve(jax.jacfwd(rhs)(flat), rhs(flat))
-
-    flat = jax.lax.fori_loop(0, n_iterations, newton, jnp.concatenate([guess[name] for name in names]))
-    state = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
-    return state, jnp.max(jnp.abs(rhs(flat)))
-
-
 def network_jacobian(structure: Structure, params: Arrays, state: Arrays) -> jax.Array:
     """
-    Full Jacobian of a network at a state.
+    Full Jacobian of a network at a state, delayed couplings taken without their delays and noise signals at their means.
 
     Returns
     -------
@@ -62,9 +29,10 @@ def _flat_field(structure: Structure, params: Arrays, n_regions: int) -> Callabl
     """The coupled derivative as a function of one long vector, state after state."""
     names = structure.model.state_names()
     p = engine.prepare(structure, params, 1.0)
+    means = engine.start_noise(structure, p, (n_regions,), None)
 
     def rhs(flat: jax.Array) -> jax.Array:
-        values = dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
+        values = means | dict(zip(names, flat.reshape(len(names), n_regions), strict=True))
         out = engine.field(structure, p, values, {}, 0.0)
         return jnp.concatenate([jnp.broadcast_to(out[name], (n_regions,)) for name in names])
 

@@ -171,7 +171,15 @@ def linearise(
         raise LinearError(
             f"{structure.model.__name__} has no observable {', '.join(unknown)}; it has {', '.join(known)}"
         )
-    p, full, inputs = at_rest(structure, values, state, inputs)
+    return _linearise(structure, tuple(outputs), noise, dict(values), dict(state), dict(inputs or {}))
+
+
+# Compiled once for a structure where it is not part of a compiled function already.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _linearise(
+    structure: Structure, outputs: tuple[str, ...], noise: bool, values: Arrays, state: Arrays, given: Arrays
+) -> Linear:
+    p, full, inputs = at_rest(structure, values, state, given)
     names = structure.model.state_names()
     ports = _ports(structure)
     sources = _sources(structure)
@@ -194,8 +202,8 @@ def linearise(
         found += [engine.observe(structure, p, own, name, there) for name in outputs]
         return jnp.stack([jnp.broadcast_to(one, (n,)) for one in found])
 
-    dtype = state[names[0]].dtype
-    x = jnp.stack([jnp.broadcast_to(state[name], (n,)) for name in names])
+    dtype = jnp.result_type(float)
+    x = jnp.stack([jnp.broadcast_to(jnp.asarray(state[name], dtype), (n,)) for name in names])
     u = (
         jnp.stack([jnp.broadcast_to(jnp.asarray(arriving[k], dtype), (n,)) for k in ports])
         if ports
@@ -227,7 +235,7 @@ def linearise(
         links=links,
         feedback=feedback,
         noise=_channels(structure, p, full, ports) if noise else (),
-        outputs=tuple(outputs),
+        outputs=outputs,
     )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from brainloom import engine
 from brainloom.engine import Arrays, Structure
-from brainloom.linear.linearised import Linear, LinearError, at_rest, full_jacobian, link_matrix, linearise
+from brainloom.linear.linearised import Linear, LinearError, at_rest, full_jacobian, linearise, link_matrix
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.linear.transfer import source_spectra
 from brainloom.observe.balloon import transfer
@@ -159,6 +159,7 @@ def stationary_covariance(
     return _covariance(linear)
 
 
+@jax.jit
 def _covariance(linear: Linear) -> jax.Array:
     k, _, n = linear.a.shape
     eye = jnp.eye(n, dtype=linear.a.dtype)

@@ -10,6 +10,7 @@ history, so the matrix grows with the number of sources, not of states.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -87,6 +88,7 @@ def rightmost_roots(linear: Linear, time_unit: str, *, n_roots: int = 6, n_nodes
     return roots[np.argsort(-roots.real, kind="stable")][:n_roots] / per_second(time_unit)
 
 
+@partial(jax.jit, static_argnums=1)
 def _generator(linear: Linear, n_nodes: int) -> jax.Array:
     """Matrix of the states and of the histories of delayed observables at Chebyshev points."""
     links = [link for link in linear.links if link.delay is not None]
@@ -94,9 +96,9 @@ def _generator(linear: Linear, n_nodes: int) -> jax.Array:
         return full_jacobian(linear)
     k, _, n = linear.a.shape
     dtype = linear.a.dtype
-    lags = [jnp.where(link.weights != 0, link.delay, 0.0) for link in links]
+    lags: list[Any] = [jnp.where(link.weights != 0, link.delay, 0.0) for link in links]
     lags += [one.delay for one in linear.feedback]
-    longest = jnp.max(jnp.stack([jnp.max(lag) for lag in lags]))
+    longest = jnp.max(jnp.concatenate([lag.reshape(-1) for lag in lags]))
     longest = jnp.where(longest > 0.0, longest, 1.0)
     sources = list(dict.fromkeys(link.source for link in links))
     rows = jnp.stack([linear.c[source] for source in sources] + [one.row for one in linear.feedback])

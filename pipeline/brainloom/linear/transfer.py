@@ -118,9 +118,16 @@ def cross_spectra(
     -------
     dict of (f, region, region) complex arrays by pairs of outputs
     """
+    per_second(time_unit)
+    return _cross_spectra(linear, frequency_hz, time_unit, joint)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _cross_spectra(
+    linear: Linear, frequency_hz: jax.Array, time_unit: str, joint: bool
+) -> dict[tuple[str, str], jax.Array]:
     scale = per_second(time_unit)
-    real = linear.a.dtype
-    s = 2j * jnp.pi * scale * jnp.asarray(frequency_hz, real)
+    s = 2j * jnp.pi * scale * jnp.asarray(frequency_hz, linear.a.dtype)
     answers, passed = jax.vmap(partial(_responses, linear))(s)
     names = linear.outputs
     pairs = [(a, b) for a in names for b in names if joint or a == b]
