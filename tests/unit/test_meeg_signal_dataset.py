@@ -29,6 +29,7 @@ from brainloom.core.errors import DataError
 from brainloom.io import bids
 from brainloom.io.meeg import MeegRecording, load_meeg
 from brainloom.io.meeg_checks import check_meeg
+from brainloom.io.simulated import write_bids_recording
 from brainloom.steps import index_cohort, preprocess_signal
 from brainloom.store import read_dataset
 
@@ -119,6 +120,31 @@ def test_sources_need_no_lead_field(cohort):
     ds = meeg_variables(found, EEG, how="halves", regions=LABELS)
     assert ds.attrs["eeg_space"] == "region" and "eeg_lead_field" not in ds
     np.testing.assert_array_equal(ds["eeg_basis"], np.eye(len(LABELS)))
+
+
+def test_meg_takes_its_magnetometers_and_the_position_of_its_helmet(tmp_path):
+    from brainloom.io.lead_fields import sphere_lead_field
+    from brainloom.io.sphere import CENTRE, _meg_info
+
+    write_electric_cohort(tmp_path, ["01"], kinds=())
+    field = sphere_lead_field(CENTRES, kind="meg", regions=LABELS)
+    series = 20e-9 * sources("01") @ field.gain.T
+    helmet = _meg_info("neuromag", None, np.asarray(CENTRE, float))
+    write_bids_recording(
+        tmp_path, "01", series, RATE, list(field.sensors), kind="meg", positions=helmet, task="rest"
+    )
+    settings = EEG | {"reference": None, "montage": None}
+    place = {"atlas": atlas(tmp_path), "atlas_label": ATLAS}
+    check_meeg(tmp_path, "01", "rest", "meg", settings, splits="halves", **place)
+    found = load_meeg(tmp_path, "01", "rest", "meg", settings, **place)
+    assert len(found.channels) == 102 and (found.unit, found.reference, found.attrs["kind"]) == (
+        "T",
+        "none",
+        "mag",
+    )
+    expected = field.pick(found.channels).gain
+    np.testing.assert_allclose(found.lead_field, expected, atol=1e-4 * np.abs(expected).max())
+    assert component_basis(found.lead_field, 102).shape == (102, 6)
 
 
 def test_the_signal_dataset_holds_all_modalities(cohort, monkeypatch):

@@ -60,3 +60,27 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Number of independent samples with the same sampling error as the autocorrelated recording.",
     ),
 )
+
+#: Only in reports of studies with EEG or MEG.
+ELECTRIC: tuple[tuple[str, str], ...] = (
+    (
+        "Spectrum r of EEG and MEG",
+        "Correlation over frequencies of log power, mean over channels: the shape of spectra. The RMSE, in decades of "
+        "power, also sees their level.",
+    ),
+    (
+        "Alpha peak",
+        "Frequency of the largest deviation from the aperiodic part of a spectrum between 7 and 13 Hz, if it stands out "
+        "of the scatter.",
+    ),
+    (
+        "Envelope connectivity",
+        "Correlation of amplitude envelopes in one band, each pair made orthogonal first: what reaches two channels at "
+        "the same moment does not count. Linear theory gives no envelopes, so only simulations are scored.",
+    ),
+    (
+        "Lead field",
+        "What each sensor measures of a dipole of unit moment in each region. Spectra at sensors depend on it; a wrong one "
+        "is not repaired by the fit.",
+    ),
+)

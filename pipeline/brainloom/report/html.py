@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainloom.report import sections, tables
-from brainloom.report.glossary import GLOSSARY
+from brainloom.report.glossary import ELECTRIC, GLOSSARY
 from brainloom.report.meeg_figures import summarise_electric
 from brainloom.report.meeg_sections import electric_modalities, meeg_section
 from brainloom.report.pages import subject_page
@@ -111,7 +111,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     context |= sections.agreement_section(summaries, usable, pages)
     context |= {"pages": pages, "omitted": _omitted(results, pages)}
     context |= _provenance(results, records)
-    return context | {"glossary": GLOSSARY}
+    return context | {"glossary": GLOSSARY + (ELECTRIC if electric_modalities(results) else ())}
 
 
 def _bands(results: Results) -> tuple:
