@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.objectives.arrays import centre, detrend
+from brainloom.objectives.arrays import centre, detrend, without_noise
 
 
 def band_gain(frequency: np.ndarray, dt: float, band: tuple[float, float], order: int) -> np.ndarray:
@@ -124,4 +124,6 @@ def filtered_envelope_signal(x: jax.Array, dt: float, band: tuple[float, float] 
     response = response.astype(jnp.result_type(x.dtype, jnp.complex64))
     filtered = jnp.fft.irfft(response * jnp.fft.rfft(x, axis=0), n, axis=0)[length - 1 :]
     edge = length // 2
+    # what a linear trend leaves behind the filter, for example, is rounding noise of the trend
+    filtered = without_noise(filtered, jnp.max(jnp.abs(jax.lax.stop_gradient(x)), axis=0, keepdims=True))
     return _weighted(filtered, _positive(filtered.shape[0]))[edge:-edge]

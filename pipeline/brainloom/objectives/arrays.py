@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # A series whose spread is this many rounding errors of its largest value or less is taken as constant.
 _ROUNDING = 64.0
@@ -26,9 +29,10 @@ def log_of(x: jax.Array) -> jax.Array:
 
 
 def rms(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
-    """Root of the (weighted) mean square of all entries."""
-    square = x**2
-    return root(jnp.mean(square) if weight is None else jnp.sum(weight * square) / jnp.sum(weight))
+    """Root of the (weighted) mean square of all entries; those of weight 0 may be anything."""
+    if weight is None:
+        return root(jnp.mean(x**2))
+    return root(jnp.sum(weight * jnp.where(weight > 0.0, x, 0.0) ** 2) / jnp.sum(weight))
 
 
 def modulus(z: jax.Array) -> jax.Array:
@@ -38,7 +42,7 @@ def modulus(z: jax.Array) -> jax.Array:
 
 def without_noise(centred: jax.Array, scale: jax.Array, axis: int = 0) -> jax.Array:
     """Series whose root mean square is rounding noise of numbers of size `scale` become exactly 0."""
-    relative = jax.lax.stop_gradient(centred) / jnp.where(scale > 0.0, scale, 1.0)
+    relative = jnp.abs(jax.lax.stop_gradient(centred)) / jnp.where(scale > 0.0, scale, 1.0)
     power = jnp.mean(relative**2, axis=axis, keepdims=True)
     return jnp.where(power <= (_ROUNDING * jnp.finfo(centred.dtype).eps) ** 2, 0.0, centred)
 
@@ -83,9 +87,9 @@ def pearson(a: jax.Array, b: jax.Array, weight: jax.Array | None = None) -> jax.
     return jnp.sum(unit_norm(a * jnp.sqrt(share)) * unit_norm(b * jnp.sqrt(share)))
 
 
-def upper(matrix: jax.Array, k: int = 1) -> jax.Array:
+def upper(matrix: Any, k: int = 1) -> Any:
     """Entries of (..., n, n) on and above the k-th diagonal, row by row."""
-    rows, columns = jnp.triu_indices(matrix.shape[-1], k=k)
+    rows, columns = np.triu_indices(matrix.shape[-1], k=k)
     return matrix[..., rows, columns]
 
 

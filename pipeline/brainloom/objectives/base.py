@@ -66,12 +66,16 @@ def concrete(value: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
-def check_finite(x: jax.Array, who: str, role: str) -> None:
+def known(value: Any) -> np.ndarray | None:
+    """The numbers of an array or Quantity as they were given, also while others are traced; None if they are traced."""
+    return np.asarray(getattr(value, "mantissa", value)) if concrete(value) else None
+
+
+def check_finite(value: Any, who: str, role: str) -> None:
     """Raise if numbers that are known are not finite, and say where the first is."""
-    if not concrete(x):
-        return
-    wrong = ~np.isfinite(np.asarray(x))
-    if wrong.any():
+    x = known(value)
+    wrong = ~np.isfinite(x) if x is not None else None
+    if wrong is not None and wrong.any():
         first = tuple(int(i[0]) for i in np.nonzero(wrong))
         raise ValueError(
             f"the {role} of {who} has {int(wrong.sum())} values that are not finite, the first at index {first}; "
@@ -178,22 +182,21 @@ def read_signal(
         raise ValueError(
             f"the {role} of {who} has shape {x.shape}; it must be (time, ..., region), with one region (time, 1)"
         )
-    if feature is not None and _is_correlation(x):
+    if feature is not None and _is_correlation(known(value)):
         raise TypeError(
             f"the {role} of {who} is a plain array, which is read as a signal (time, region), but it looks like "
             f"a matrix of correlations; write objectives.{feature.__name__}(matrix)"
         )
     if x.shape[0] < least:
         raise ValueError(f"the {role} of {who} has {x.shape[0]} samples; it needs at least {least}")
-    check_finite(x, who, role)
+    check_finite(value, who, role)
     return x.reshape(x.shape[0], -1, x.shape[-1]), unit
 
 
-def _is_correlation(x: jax.Array) -> bool:
-    if x.ndim != 2 or x.shape[0] != x.shape[1] or x.shape[0] < 2 or not concrete(x):
+def _is_correlation(x: np.ndarray | None) -> bool:
+    if x is None or x.ndim != 2 or x.shape[0] != x.shape[1] or x.shape[0] < 2:
         return False
-    known = np.asarray(x)
-    return bool(np.allclose(np.diagonal(known), 1.0, atol=1e-6) and np.allclose(known, known.T, atol=1e-6))
+    return bool(np.allclose(np.diagonal(x), 1.0, atol=1e-6) and np.allclose(x, x.T, atol=1e-6))
 
 
 def read_matrix(value: Any, who: str, role: str) -> tuple[jax.Array, u.Unit]:
@@ -201,7 +204,7 @@ def read_matrix(value: Any, who: str, role: str) -> tuple[jax.Array, u.Unit]:
     x, unit = split_unit(value)
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"the matrix of the {role} of {who} has shape {x.shape}; it must be (..., n, n)")
-    check_finite(x, who, role)
+    check_finite(value, who, role)
     return x.reshape(-1, *x.shape[-2:]).mean(axis=0), unit
 
 

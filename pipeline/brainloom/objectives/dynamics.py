@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainloom.objectives.arrays import centre, correlations, pearson, unit_norm, upper
-from brainloom.objectives.base import Objective, concrete, is_feature, read_signal, seconds, split_unit
+from brainloom.objectives.base import Objective, is_feature, known, read_signal, seconds, split_unit
 from brainloom.objectives.distributions import bandwidth_rule, cumulative, grid_of, ks, wasserstein
 from brainloom.objectives.features import FCD
 
@@ -138,10 +138,10 @@ def _read(
         pairs = upper(matrices, n_diag)
         return pairs, jnp.ones_like(pairs)  # a prediction that is not finite gives no finite result
     for name, own in (("window", window), ("step", step)):
-        given = getattr(value, name)
-        if given is not None and given != own:
+        stated = getattr(value, name)
+        if stated is not None and stated != own:
             raise ValueError(
-                f"the {role} of {who} was made with a {name} of {given} samples, the objective has {own}"
+                f"the {role} of {who} was made with a {name} of {stated} samples, the objective has {own}"
             )
     x = split_unit(value.matrix)[0]
     if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] <= n_diag:
@@ -150,10 +150,11 @@ def _read(
             f"{n_diag} windows"
         )
     pairs = upper(x.reshape(-1, *x.shape[-2:]), n_diag)
-    known = jnp.isfinite(pairs)
-    if concrete(known) and not np.asarray(known).any():
+    given = known(value.matrix)
+    if given is not None and not np.isfinite(upper(given, n_diag)).any():
         raise ValueError(f"the {role} of {who} has no finite FCD between windows that are compared")
-    return jnp.where(known, pairs, 0.0), known.astype(pairs.dtype)
+    finite = jnp.isfinite(pairs)
+    return jnp.where(finite, pairs, 0.0), finite.astype(pairs.dtype)
 
 
 def fcd_ks(
@@ -220,9 +221,9 @@ def _cumulative(
     """Cumulative distributions of both sides, and the spacing of their grid."""
     both = []
     for value, role in ((prediction, "prediction"), (target, "target")):
-        pairs, known = _read(value, who, role, **windows)
+        pairs, weight = _read(value, who, role, **windows)
         grid = jnp.asarray(grid_of(midpoints), pairs.dtype)
-        both.append(cumulative(pairs.ravel(), known.ravel(), grid, bw_method))
+        both.append(cumulative(pairs.ravel(), weight.ravel(), grid, bw_method))
     return both[0], both[1], grid[1] - grid[0]
 
 

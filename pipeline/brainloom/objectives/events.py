@@ -95,7 +95,7 @@ def _read(
             raise ValueError(
                 f"the {role} of {who} has shape {x.shape}; the window holds {n} samples, so it must be ({n}, region)"
             )
-        check_finite(x, who, role)
+        check_finite(value.values, who, role)
         return x, unit
     x, unit = read_signal(value, who, role)
     if min(events) + first < 0 or max(events) + last >= x.shape[0]:

@@ -13,8 +13,8 @@ from brainloom.objectives.arrays import centre
 from brainloom.objectives.base import (
     Objective,
     check_finite,
-    concrete,
     is_feature,
+    known,
     read_matrix,
     read_signal,
     same_shape,
@@ -142,12 +142,13 @@ def _gaussian(prediction: Any, target: Any, who: str, sd: Any) -> jax.Array:
         )
     (a, unit), (b, wanted), (noise, unit_sd) = split_unit(mean), split_unit(target), split_unit(sd)
     same_shape(a, b, who)
-    check_finite(a, who, "prediction")
-    check_finite(b, who, "target")
+    check_finite(mean, who, "prediction")
+    check_finite(target, who, "target")
     a = a * scale_to(unit, wanted)
     if isinstance(sd, u.Quantity):
         noise = noise * scale_to(unit_sd, wanted)
-    if concrete(noise) and not (np.asarray(noise) > 0.0).all():
+    given = known(sd)
+    if given is not None and not (given > 0.0).all():
         raise ValueError("the standard deviation of the noise of gaussian must be positive")
     score = 0.5 * ((a - b) / noise) ** 2 + jnp.log(noise)
     return jnp.sum(score) + 0.5 * float(np.log(2.0 * np.pi)) * b.size
@@ -231,17 +232,21 @@ def _cross_spectra(prediction: Any, target: Any, who: str, n_tapers: Any) -> jax
                 f"the {role} of {who} is a plain array; write objectives.CSD(frequency, values, n_tapers)"
             )
         values, unit = split_unit(value.values)
-        frequency = split_unit(value.frequency)[0]
-        if values.ndim != 3 or values.shape[1] != values.shape[2] or frequency.shape != values.shape[:1]:
+        frequency = known(value.frequency)
+        if (
+            values.ndim != 3
+            or values.shape[1] != values.shape[2]
+            or jnp.shape(value.frequency) != values.shape[:1]
+        ):
             raise ValueError(
-                f"the {role} of {who} has values of shape {values.shape} at {frequency.shape} frequencies; they must "
+                f"the {role} of {who} has values of shape {values.shape} at {jnp.shape(value.frequency)} frequencies; they must "
                 "be (frequency, region, region) and (frequency,)"
             )
-        check_finite(values, who, role)
+        check_finite(value.values, who, role)
         found.append((values, unit, frequency))
     (a, unit, f_a), (b, wanted, f_b) = found
     same_shape(a, b, who)
-    if concrete((f_a, f_b)) and not np.allclose(f_a, f_b, rtol=1e-6):
+    if f_a is not None and f_b is not None and not np.allclose(f_a, f_b, rtol=1e-6):
         raise ValueError(
             "cross_spectra compares spectra at the same frequencies; evaluate the model at those of the data"
         )

@@ -44,8 +44,8 @@ def _pair(prediction: Any, target: Any, who: str) -> tuple[jax.Array, jax.Array]
     factor = scale_to(unit, wanted)
     if a.shape != b.shape:
         raise ValueError(f"the prediction has shape {a.shape}, but the target {b.shape}")
-    check_finite(a, who, "prediction")
-    check_finite(b, who, "target")
+    check_finite(prediction, who, "prediction")
+    check_finite(target, who, "target")
     return a * factor, b
 
 

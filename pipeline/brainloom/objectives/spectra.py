@@ -18,6 +18,7 @@ from brainloom.objectives.base import (
     concrete,
     hertz,
     is_feature,
+    known,
     read_signal,
     same_shape,
     scale_to,
@@ -26,11 +27,11 @@ from brainloom.objectives.base import (
 )
 from brainloom.objectives.features import PSD, BandPower, PeakFrequency
 
-_HZ = parse("Hz")
+_HZ, _PER_HZ = parse("Hz"), parse("s")
 _LN10 = float(np.log(10.0))
 
 
-def welch(x: jax.Array, dt: float, window: float | None) -> tuple[jax.Array, jax.Array]:
+def welch(x: jax.Array, dt: float, window: float | None) -> tuple[np.ndarray, jax.Array]:
     """
     Welch power spectral density: Hann windows, half overlap, mean removed, one-sided; differentiable.
 
@@ -49,23 +50,26 @@ def welch(x: jax.Array, dt: float, window: float | None) -> tuple[jax.Array, jax
     psd : (region, frequency) array, mean over realisations, unit of `x` squared per Hz
     """
     n = x.shape[0] if window is None else max(2, round(window / dt))
-    frequency, psd = jax.scipy.signal.welch(
+    _, psd = jax.scipy.signal.welch(
         centre(x), fs=1.0 / dt, nperseg=min(n, x.shape[0]), nfft=max(n, 2), axis=0
     )
-    return jnp.asarray(frequency, psd.dtype), jnp.mean(psd, axis=1).T
+    return np.fft.rfftfreq(max(n, 2), dt), jnp.mean(psd, axis=1).T
 
 
 def _read_psd(
     value: Any, who: str, role: str, dt: float | None, window: float | None
-) -> tuple[jax.Array, jax.Array, u.Unit]:
-    """Frequency in Hz, PSD (region, frequency) and its unit."""
+) -> tuple[Any, jax.Array, u.Unit]:
+    """Frequency in Hz (a numpy array if it is known), PSD (region, frequency) and its unit."""
     if not is_feature(value, who, role, PSD):
         if dt is None:
             raise ValueError(f"the {role} of {who} is a signal; give dt, the interval of its samples")
         x, unit = read_signal(value, who, role, least=2)
-        return *welch(x, dt, window), unit**2 / _HZ
+        return *welch(x, dt, window), unit if unit.dim == u.UNITLESS.dim else unit**2 / _HZ
     psd, unit = split_unit(value.values)
-    frequency, unit_f = split_unit(value.frequency)
+    if unit.dim == _PER_HZ.dim:  # of a plain signal
+        psd, unit = psd * scale_to(unit, _PER_HZ), u.UNITLESS
+    given, unit_f = known(value.frequency), u.get_unit(value.frequency)
+    frequency = split_unit(value.frequency)[0] if given is None else given
     if unit_f.dim == _HZ.dim:
         frequency = frequency * scale_to(unit_f, _HZ)
     if frequency.ndim != 1 or psd.ndim < 2 or psd.shape[-1] != len(frequency):
@@ -73,11 +77,22 @@ def _read_psd(
             f"the PSD of the {role} of {who} has values of shape {psd.shape} at {frequency.shape} frequencies; "
             "they must be (..., region, frequency) and (frequency,)"
         )
-    check_finite(psd, who, role)
+    check_finite(value.values, who, role)
     return frequency, psd.reshape(-1, *psd.shape[-2:]).mean(axis=0), unit
 
 
-def _inside(frequency: jax.Array, band: tuple[float, float] | None, who: str) -> jax.Array:
+def log_power(psd: jax.Array) -> jax.Array:
+    """
+    Natural logarithm of a spectrum (region, frequency), at least that of 1e-20 of the region's largest value.
+
+    What is below (1e-12 in single precision) is rounding noise, whose logarithm would have enormous gradients.
+    """
+    least = max((8.0 * float(jnp.finfo(psd.dtype).eps)) ** 2, 1e-20)
+    floor = least * jnp.max(jax.lax.stop_gradient(psd), axis=-1, keepdims=True)
+    return log_of(jnp.where(psd < floor, floor, psd))
+
+
+def _inside(frequency: Any, band: tuple[float, float] | None, psd: jax.Array, who: str) -> jax.Array:
     """1 at positive frequencies within the band, 0 elsewhere."""
     low, high = (0.0, np.inf) if band is None else band
     keep = (frequency > 0.0) & (frequency >= low) & (frequency <= high)
@@ -85,14 +100,17 @@ def _inside(frequency: jax.Array, band: tuple[float, float] | None, who: str) ->
         raise ValueError(
             f"no frequency of the spectrum that {who} reads lies in {band} Hz; use a longer window"
         )
-    return keep.astype(frequency.dtype)
+    return jnp.asarray(keep, psd.dtype)
 
 
 def _spectral(dt: Any, window: Any) -> dict[str, float | None]:
-    return {
-        "dt": None if dt is None else seconds(dt, "dt"),
-        "window": None if window is None else seconds(window, "window"),
-    }
+    interval = None if dt is None else seconds(dt, "dt")
+    length = None if window is None else seconds(window, "window")
+    if interval is not None and length is not None and round(length / interval) < 8:
+        raise ValueError(
+            f"window is {length:g} s, {round(length / interval)} samples of {interval:g} s; a spectrum needs at least 8"
+        )
+    return {"dt": interval, "window": length}
 
 
 def _plain(unit: u.Unit, wanted: u.Unit, relative: bool) -> float:
@@ -132,16 +150,18 @@ def _psd_log(
         raise ValueError(
             f"{who} compares {a.shape[0]} regions of the prediction with {b.shape[0]} of the target"
         )
-    keep = _inside(f_b, band, who)
+    keep = _inside(f_b, band, b, who)
     if concrete((f_a, f_b)):
-        highest = float(np.max(np.where(np.asarray(keep) > 0, np.asarray(f_b), 0.0)))
+        highest = float(np.max(f_b if band is None else f_b[f_b <= band[1]]))
         if highest > float(f_a[-1]) * (1.0 + 1e-6):
             raise ValueError(
                 f"the spectrum of the prediction ends at {float(f_a[-1]):g} Hz, but {who} reads that of the target up "
                 f"to {highest:g} Hz; narrow the band"
             )
-    log_a = jax.vmap(lambda row: jnp.interp(f_b, f_a, row))(log_of(a * _plain(unit, wanted, relative)))
-    difference = (log_a - log_of(b)) / _LN10
+    log_a = jax.vmap(lambda row: jnp.interp(jnp.asarray(f_b, a.dtype), jnp.asarray(f_a, a.dtype), row))(
+        log_power(a * _plain(unit, wanted, relative))
+    )
+    difference = (log_a - log_power(b)) / _LN10
     if relative:
         difference -= jnp.sum(keep * difference, axis=-1, keepdims=True) / jnp.sum(keep)
     return rms(difference, jnp.broadcast_to(keep, difference.shape))
@@ -197,32 +217,36 @@ def _band_power(
                     f"the band power of the {role} of {who} has shape {power.shape}; it must be (..., region, "
                     f"{len(bands)})"
                 )
-            check_finite(power, who, role)
+            check_finite(value.values, who, role)
             both.append((power.reshape(-1, *power.shape[-2:]).mean(axis=0), unit))
             continue
         frequency, psd, unit = _read_psd(value, who, role, **spectral)
         step = frequency[1] - frequency[0]
         lowest, highest = min(low for low, _ in bands), max(high for _, high in bands)
-        power = jnp.stack([psd @ _bins(frequency, *band, highest, who) for band in bands], axis=-1) * step
+        power = jnp.stack([psd @ _bins(frequency, band, highest, psd, who) for band in bands], axis=-1) * step
         if relative:
-            total = psd @ _bins(frequency, lowest, highest, highest, who) * step
+            total = psd @ _bins(frequency, (lowest, highest), highest, psd, who) * step
             both.append((power / jnp.where(total == 0.0, 1.0, total)[:, None], u.UNITLESS))
         else:
-            both.append((power, u.get_unit(u.Quantity(1.0, unit=unit) * _HZ)))
+            plain = unit.dim == u.UNITLESS.dim
+            both.append((power, unit if plain else u.get_unit(u.Quantity(1.0, unit=unit) * _HZ)))
     (a, unit), (b, wanted) = both
     same_shape(a, b, who)
     a = a * _plain(unit, wanted, relative)
     return rms((log_of(a) - log_of(b)) / _LN10 if log else a - b)
 
 
-def _bins(frequency: jax.Array, low: float, high: float, last: float, who: str) -> jax.Array:
+def _bins(frequency: Any, band: tuple[float, float], last: float, psd: jax.Array, who: str) -> jax.Array:
     """1 at the frequencies of a band; the upper edge belongs to the band only where the last one ends."""
-    keep = (frequency >= low) & ((frequency <= high) if high == last else (frequency < high))
+    low, high = band
+    keep = (
+        (frequency > 0.0) & (frequency >= low) & ((frequency <= high) if high == last else (frequency < high))
+    )
     if concrete(keep) and not np.asarray(keep).any():
         raise ValueError(
             f"no frequency of the spectrum that {who} reads lies in {low:g}-{high:g} Hz; use a longer window"
         )
-    return keep.astype(frequency.dtype)
+    return jnp.asarray(keep, psd.dtype)
 
 
 def spectral_peak(
@@ -256,24 +280,25 @@ def _spectral_peak(
     prediction: Any, target: Any, who: str, band: Any, sharpness: float, **spectral: Any
 ) -> jax.Array:
     both: list[jax.Array] = []
-    known: list[jax.Array] = []
+    have: list[jax.Array] = []
     for value, role in ((prediction, "prediction"), (target, "target")):
         if isinstance(value, PeakFrequency):
             peak, unit = split_unit(value.values)
             peak = peak * scale_to(unit, _HZ) if unit.dim == _HZ.dim else peak
             peak = peak.reshape(-1, peak.shape[-1] if peak.ndim else 1).mean(axis=0)
             found = jnp.isfinite(peak)
-            if concrete(found) and not np.asarray(found).any():
+            given = known(value.values)
+            if given is not None and not np.isfinite(given).any():
                 raise ValueError(f"no region of the {role} of {who} has a peak")
-            known.append(found)
+            have.append(found)
             both.append(jnp.where(found, peak, 0.0))
             continue
         frequency, psd, _ = _read_psd(value, who, role, **spectral)
-        keep = _inside(frequency, band, who)
-        logits = jnp.where(keep > 0.0, sharpness * log_of(psd), -jnp.inf)
-        both.append(jax.nn.softmax(logits, axis=-1) @ frequency)
+        keep = _inside(frequency, band, psd, who)
+        logits = jnp.where(keep > 0.0, sharpness * log_power(psd), -jnp.inf)
+        both.append(jax.nn.softmax(logits, axis=-1) @ jnp.asarray(frequency, psd.dtype))
     same_shape(both[0], both[1], who)
     weight = jnp.ones_like(both[0])
-    for one in known:
+    for one in have:
         weight = weight * one
     return rms(both[0] - both[1], weight)

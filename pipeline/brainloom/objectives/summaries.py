@@ -88,7 +88,7 @@ def _read(value: Any, who: str, role: str, kind: str) -> tuple[jax.Array, u.Unit
         x, unit = split_unit(value.values)
         if x.ndim < 1:
             raise ValueError(f"the {role} of {who} has no axis; it must be (..., region)")
-        check_finite(x, who, role)
+        check_finite(value.values, who, role)
         return x.reshape(-1, x.shape[-1]).mean(axis=0), unit
     x, unit = read_signal(value, who, role)
     if kind == "level":

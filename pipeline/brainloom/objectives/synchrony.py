@@ -90,7 +90,7 @@ def _difference(
     for value, role in ((prediction, "prediction"), (target, "target")):
         if is_feature(value, who, role, feature):
             number = split_unit(value.value)[0]
-            check_finite(number, who, role)
+            check_finite(value.value, who, role)
             both.append(jnp.mean(number))
             continue
         if dt is None:
