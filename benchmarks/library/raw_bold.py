@@ -30,7 +30,7 @@ def _pump(work: RWWWork, y: tuple, z: jax.Array) -> tuple:
     per_t, more = np.float32(1 / work.transit), np.float32(1 / work.alpha - 1)
 
     def slope(s: jax.Array, f: jax.Array, v: jax.Array, q: jax.Array) -> tuple:
-        power, f1 = jnp.exp(jnp.log1p(v) * more), 1 + f
+        power, f1 = jnp.exp(jnp.log(1 + v) * more), 1 + f
         taken = f1 * (1 - jnp.exp(log_rho / f1)) * np.float32(1 / work.rho)
         ds = z - np.float32(work.kappa) * s - np.float32(work.flow_gamma) * f
         return ds, s, (f1 - power * (1 + v)) * per_t, (taken - power * (1 + q)) * per_t
@@ -70,21 +70,22 @@ def _simulate(work: RWWWork, noise: str, words: jax.Array, received: Callable, w
     leak, rate = np.float32(1 - work.dt / work.tau), np.float32(work.dt * work.gamma)
     d = np.float32(work.d)
 
-    def step(carry: tuple, z: jax.Array) -> tuple:
-        s, total = carry
+    def step(s: jax.Array, z: jax.Array) -> tuple:
         y = received(s)
         s = leak * s + (1 - s) * (rate * _rate(y, d)) + z
-        return (s, total + s), None
+        return s, s
 
-    def block(carry: tuple, z: jax.Array) -> tuple:
-        s, vessels = carry
-        (s, total), _ = lax.scan(step, (s, jnp.zeros_like(s)), z)
-        return (s, _pump(work, vessels, total * np.float32(1 / sub))), None
+    def pump(vessels: tuple, z: jax.Array) -> tuple:
+        return _pump(work, vessels, z), None
 
     @wrap
     def page(carry: tuple, first: jax.Array) -> tuple:
+        s, vessels = carry
         z = _one_page(noise, words, first, size, work, channels=1)
-        return lax.scan(block, carry, z.reshape(size // sub, sub, n))
+        s, all_s = lax.scan(step, s, z.reshape(size, n))
+        mean = all_s.reshape(size // sub, sub, n).mean(axis=1)
+        vessels, _ = lax.scan(pump, vessels, mean)
+        return (s, vessels), None
 
     def sample(carry: tuple, firsts: jax.Array) -> tuple:
         carry, _ = lax.scan(page, carry, firsts)
