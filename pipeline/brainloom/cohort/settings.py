@@ -61,6 +61,10 @@ _ONLY_FC = (
     "fit.objective.fc",
     "fit.objective.lag1",
     "fit.through_band",
+    "fit.backend",
+    "fit.lambda",
+    "fit.margin",
+    "identify.prior_sd",
     "simulate.noise_levels",
 )
 _ONLY_SPECTRUM = (

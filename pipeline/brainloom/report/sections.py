@@ -162,6 +162,8 @@ def _score_alt(metrics, what: str, metric: str = "fc_r") -> str:
 def parameter_section(results: Results, usable) -> dict:
     """Estimates, identifiability, and truth where it is known."""
     parameters, truth = results.parameters, results.truth
+    # There the information is in units of the prior.
+    spectral = (results.params.get("fit") or {}).get("route") == "spectrum"
     figures: dict[str, Figure | bool | None] = {
         "identified": draw(
             parameter_figures.identified_figure,
@@ -196,7 +198,7 @@ def parameter_section(results: Results, usable) -> dict:
         "eigenvalues": draw(
             cohort_figures.eigenvalue_figure,
             usable,
-            prior_sd=(results.params.get("identify") or {}).get("prior_sd"),
+            prior_sd=1.0 if spectral else (results.params.get("identify") or {}).get("prior_sd"),
             name="eigenvalues",
             wide=True,
             title="Stiff and sloppy directions",
@@ -230,7 +232,6 @@ def parameter_section(results: Results, usable) -> dict:
         for row in parameter_figures.recovery_table(parameters, truth)
     ]
     level = (results.params.get("identify") or {}).get("level")
-    spectral = (results.params.get("fit") or {}).get("route") == "spectrum"
     return {
         "parameter_figures": figures,
         "recovery": rows,
