@@ -21,6 +21,8 @@ from brainloom import objectives as o
 
 N_TIME, N_REGION, DT = 300, 4, 0.02
 STEP, RTOL, N_DIRECTIONS = 1e-6, 1e-6, 4
+# Compiled for one run: what takes long is the compiler.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 TIMED = {"dt": DT, "window": 2.0}
 
 
@@ -153,7 +155,7 @@ def results(name):
     steps = STEP * DIRECTIONS[case.start.shape[1]]
     points = [case.start[None], case.start + steps, case.start - steps]
     points += [spoil(case.start)[None] for spoil in SPOILT]
-    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value(case))))(np.concatenate(points))
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value(case))), compiler_options=QUICK)(np.concatenate(points))
     return np.asarray(values), np.asarray(gradients)
 
 

@@ -10,6 +10,7 @@ import pytest
 import test_reference_couplings
 import test_reference_hrf
 import test_reference_networks
+import test_reference_objectives
 import test_reference_points
 import test_reference_statistics
 import test_reference_trajectories
@@ -18,6 +19,7 @@ MODULES = (
     test_reference_couplings,
     test_reference_hrf,
     test_reference_networks,
+    test_reference_objectives,
     test_reference_points,
     test_reference_statistics,
     test_reference_trajectories,
