@@ -32,8 +32,8 @@ SECOND = parse("s")
 # Bytes of EEG or MEG that are in memory at once while they are simulated, and that a dataset keeps at most.
 MOST_AT_ONCE = 400e6
 MOST_STORED = 32e6
-# Largest number of time steps of a sampling interval, beyond which recordings cannot be sampled on one grid.
-_MOST_STEPS = 10_000
+# Recordings whose common time step is shorter than the wanted one by more than this factor are not simulated together.
+_SHORTEST = 50
 
 
 def simulate_subject_spectral(
@@ -146,14 +146,12 @@ def common_step(intervals: Sequence[float], dt: float) -> float | None:
 
     Returns
     -------
-    float, or None if there is none above a ten-thousandth of the shortest interval.
+    float, or None if the longest one is shorter than a fiftieth of `dt`.
 
     Examples
     --------
-    >>> common_step([2.0, 1 / 250], 1e-3), common_step([0.72, 1 / 250], 1.5e-3)
-    (0.001, 0.0013333333333333333)
-    >>> common_step([2.0, 0.72], 0.5)
-    0.4...
+    >>> common_step([2.0, 1 / 250], 3e-3), common_step([2.0, 0.72], 0.5)
+    (0.002, 0.08)
     """
     exact = [Fraction(one).limit_denominator(100_000) for one in intervals]
     common = exact[0]
@@ -164,7 +162,7 @@ def common_step(intervals: Sequence[float], dt: float) -> float | None:
         )
     steps = math.ceil(float(common) / dt - 1e-9)
     step = float(common) / max(steps, 1)
-    return step if step * _MOST_STEPS > min(intervals) else None
+    return step if step * _SHORTEST > dt else None
 
 
 def _realise(
