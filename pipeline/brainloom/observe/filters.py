@@ -331,6 +331,7 @@ class BandPass(Filter):
         return np.fft.rfft(centred).real
 
 
+@jax.jit
 def mirrored(x: jax.Array, gain: Any) -> jax.Array:
     """
     A series times a gain in frequency, continued by its mirror image.
@@ -351,6 +352,7 @@ def mirrored(x: jax.Array, gain: Any) -> jax.Array:
     return jnp.fft.irfft(spectrum * factor, 2 * n, axis=0)[:n]
 
 
+@jax.jit
 def trend(x: jax.Array) -> jax.Array:
     """The straight line of least squares through each series of (time, ...)."""
     n = x.shape[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -202,6 +203,7 @@ class HRFBold(Filter):
         return u.UNITLESS
 
 
+@partial(jax.jit, static_argnames="method")
 def convolve(x: jax.Array, h: jax.Array, *, method: str = "fft") -> jax.Array:
     """
     Causal convolution along the first axis.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ def _after(t: jax.Array) -> tuple[jax.Array, jax.Array]:
     return inside, jnp.where(inside, t, 1.0)
 
 
+@jax.jit
 def gamma_density(t: Any, shape: Any, scale: Any) -> jax.Array:
     r"""
     Density of the gamma distribution, :math:`t^{k-1} e^{-t/\theta} / (\Gamma(k) \theta^k)`; 0 up to t = 0.
@@ -39,6 +41,7 @@ def gamma_density(t: Any, shape: Any, scale: Any) -> jax.Array:
     return jnp.where(inside, found, 0.0)
 
 
+@jax.jit
 def first_order_volterra(t: Any, tau_s: Any, tau_f: Any, scaling: Any) -> jax.Array:
     r"""
     Flow response of the linearised haemodynamic system (Friston et al. 2000, NeuroImage 12:466).
@@ -77,6 +80,7 @@ def first_order_volterra(t: Any, tau_s: Any, tau_f: Any, scaling: Any) -> jax.Ar
     return scaling * jnp.where(close, decay * t * series, jnp.where(turning, sine, hyperbolic))
 
 
+@jax.jit
 def gamma(t: Any, tau: Any, n: Any, a: Any) -> jax.Array:
     r"""
     Gamma function with its peak, at :math:`(n - 1) \tau`, scaled to a (Boynton et al. 1996, J Neurosci 16:4207).
@@ -103,6 +107,7 @@ def gamma(t: Any, tau: Any, n: Any, a: Any) -> jax.Array:
     return jnp.where(inside, a * jnp.exp(late * (1.0 + jnp.log(t / (late * tau))) - t / tau), 0.0)
 
 
+@partial(jax.jit, static_argnames="duration")
 def double_exponential(
     t: Any, tau_1: Any, tau_2: Any, f_1: Any, f_2: Any, amp_1: Any, amp_2: Any, a: Any, duration: float = 40.0
 ) -> jax.Array:
@@ -152,6 +157,7 @@ def double_exponential(
     return a * waves(t) / jnp.where(peak > 0, peak, 1.0)
 
 
+@jax.jit
 def mixture_of_gammas(t: Any, a_1: Any, a_2: Any, l: Any, c: Any) -> jax.Array:  # noqa: E741
     r"""
     Difference of two gamma functions of the same rate, as TVB has it.
@@ -175,6 +181,7 @@ def mixture_of_gammas(t: Any, a_1: Any, a_2: Any, l: Any, c: Any) -> jax.Array: 
     return scale * (gamma_density(t, a_1, scale) - c * gamma_density(t, a_2, scale))
 
 
+@jax.jit
 def canonical(
     t: Any,
     peak: Any,
