@@ -236,10 +236,10 @@ def _cross_spectra(prediction: Any, target: Any, who: str, n_tapers: Any) -> jax
         if (
             values.ndim != 3
             or values.shape[1] != values.shape[2]
-            or jnp.shape(value.frequency) != values.shape[:1]
+            or jnp.shape(split_unit(value.frequency)[0]) != values.shape[:1]
         ):
             raise ValueError(
-                f"the {role} of {who} has values of shape {values.shape} at {jnp.shape(value.frequency)} frequencies; they must "
+                f"the {role} of {who} has values of shape {values.shape} at {np.shape(value.frequency)} frequencies; they must "
                 "be (frequency, region, region) and (frequency,)"
             )
         check_finite(value.values, who, role)

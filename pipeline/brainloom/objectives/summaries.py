@@ -28,7 +28,7 @@ def level() -> Objective:
 
     Takes signals (time, ..., region), averaged over realisations too, or `Level`.
     """
-    return Objective("level", _summary, kind="level", log=False, measure="rmse", as_loss=False)
+    return Objective("level", _summary)
 
 
 def amplitude(relative: bool = False) -> Objective:
@@ -42,7 +42,7 @@ def amplitude(relative: bool = False) -> Objective:
     relative : bool
         Difference of natural logarithms instead: 0.1 is 10 %.
     """
-    return Objective("amplitude", _summary, kind="amplitude", log=relative, measure="rmse", as_loss=False)
+    return Objective("amplitude", _summary, relative=relative)
 
 
 def variance(measure: str = "corr", as_loss: bool = False) -> Objective:
@@ -60,30 +60,35 @@ def variance(measure: str = "corr", as_loss: bool = False) -> Objective:
         1 - r for ``"corr"``.
     """
     one_of(measure, ("corr", "rmse"), "measure")
-    return Objective("variance", _summary, kind="variance", log=True, measure=measure, as_loss=as_loss)
+    return Objective("variance", _summary, measure=measure, as_loss=as_loss)
 
 
 _KINDS = {"level": (Level, 1), "amplitude": (Amplitude, 1), "variance": (Variance, 2)}
 
 
 def _summary(
-    prediction: Any, target: Any, who: str, kind: str, log: bool, measure: str, as_loss: bool
+    prediction: Any,
+    target: Any,
+    who: str,
+    relative: bool = False,
+    measure: str = "rmse",
+    as_loss: bool = False,
 ) -> jax.Array:
-    a, unit = _read(prediction, who, "prediction", kind)
-    b, wanted = _read(target, who, "target", kind)
+    a, unit = _read(prediction, who, "prediction")
+    b, wanted = _read(target, who, "target")
     same_shape(a, b, who)
     if measure == "corr" and a.shape[-1] < 2:
         raise ValueError(f"{who} correlates across regions and needs at least 2, not {a.shape[-1]}")
     if measure == "rmse":
         a = a * scale_to(unit, wanted)
-    if not log:
+    if who != "variance" and not relative:
         return compare(a, b, measure, as_loss)
     both = ((a > 0.0) & (b > 0.0)).astype(a.dtype)
     return compare(log_of(a), log_of(b), measure, as_loss, jnp.where(jnp.isnan(a), 1.0, both))
 
 
-def _read(value: Any, who: str, role: str, kind: str) -> tuple[jax.Array, u.Unit]:
-    feature, power = _KINDS[kind]
+def _read(value: Any, who: str, role: str) -> tuple[jax.Array, u.Unit]:
+    feature, power = _KINDS[who]
     if is_feature(value, who, role, feature):
         x, unit = split_unit(value.values)
         if x.ndim < 1:
@@ -91,7 +96,7 @@ def _read(value: Any, who: str, role: str, kind: str) -> tuple[jax.Array, u.Unit
         check_finite(value.values, who, role)
         return x.reshape(-1, x.shape[-1]).mean(axis=0), unit
     x, unit = read_signal(value, who, role)
-    if kind == "level":
+    if who == "level":
         return jnp.mean(x, axis=(0, 1)), unit
     found = jnp.mean(centre(x) ** 2, axis=(0, 1))
-    return (found if kind == "variance" else root(found)), unit**power
+    return (found if who == "variance" else root(found)), unit**power

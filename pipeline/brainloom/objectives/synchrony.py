@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -65,7 +65,7 @@ def synchrony(*, dt: Any = None, band: Sequence[Any] | None = (0.04, 0.07), orde
     order : int
         Of the Butterworth band-pass.
     """
-    return Objective("synchrony", _difference, kind="mean", **_options(dt, band, order))
+    return Objective("synchrony", _difference, **_options(dt, band, order))
 
 
 def metastability(*, dt: Any = None, band: Sequence[Any] | None = (0.04, 0.07), order: int = 2) -> Objective:
@@ -75,17 +75,15 @@ def metastability(*, dt: Any = None, band: Sequence[Any] | None = (0.04, 0.07), 
     Takes signals (time, ..., region) or `Metastability`; parameters are those of `synchrony`. Away from the ends it is
     `brainloom.analysis.synchrony.metastability`, whose filter pads where this one wraps around.
     """
-    return Objective("metastability", _difference, kind="sd", **_options(dt, band, order))
+    return Objective("metastability", _difference, **_options(dt, band, order))
 
 
 def _options(dt: Any, band: Sequence[Any] | None, order: int) -> dict[str, Any]:
     return {"dt": None if dt is None else seconds(dt, "dt"), "band": hertz(band), "order": order}
 
 
-def _difference(
-    prediction: Any, target: Any, who: str, kind: str, dt: float | None, band: Any, order: int
-) -> jax.Array:
-    feature = Synchrony if kind == "mean" else Metastability
+def _difference(prediction: Any, target: Any, who: str, dt: float | None, band: Any, order: int) -> jax.Array:
+    feature, statistic = _KINDS[who]
     both = []
     for value, role in ((prediction, "prediction"), (target, "target")):
         if is_feature(value, who, role, feature):
@@ -96,7 +94,7 @@ def _difference(
         if dt is None:
             raise ValueError(f"the {role} of {who} is a signal; give dt, the interval of its samples")
         x, _ = read_signal(value, who, role, least=2 * EDGE + 2)
-        both.append(jnp.mean(_STATISTICS[kind](order_parameter(x, dt, band, order))))
+        both.append(jnp.mean(statistic(order_parameter(x, dt, band, order))))
     return jnp.abs(both[0] - both[1])
 
 
@@ -104,4 +102,7 @@ def _sd(x: jax.Array) -> jax.Array:
     return root(jnp.mean((x - jnp.mean(x, axis=0)) ** 2, axis=0))
 
 
-_STATISTICS = {"mean": lambda x: jnp.mean(x, axis=0), "sd": _sd}
+_KINDS: dict[str, tuple[type, Callable]] = {
+    "synchrony": (Synchrony, lambda x: jnp.mean(x, axis=0)),
+    "metastability": (Metastability, _sd),
+}
