@@ -55,7 +55,7 @@ for batch in plan.batches:
             layout.benchmark_file(STUDY, "preprocess_signal", batch.name)
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=2000 if config["modality"] == ["bold"] else 6000,
             runtime=30,
         shell:
             "python -m brainloom.steps.preprocess_signal --input {params.folder:q}"

@@ -148,6 +148,10 @@ def _add_modality(
         return meeg_scores(prediction, data[split], frequency, band, name)
 
     rows.add("test", "ceiling", score(data["train"], "test"))
+    if not np.isfinite(data["test"]["peak_frequency"]).any():
+        warnings.append(
+            f"The held-out {name.upper()} has no alpha peak above the aperiodic part of its spectrum: no error of it."
+        )
     if f"{name}_psd_model" in fit:
         for family, predictors in families(fit).items():
             found = [fit[f"{name}_psd_model"].sel(predictor=one).values for one in predictors]
