@@ -267,6 +267,12 @@ def test_cross_spectra_of_both_halves_share_one_grid():
         {"train": [x[:300]], "test": [x[300:]], "validation": [x[200:300]]}, 0.5, (0.01, 0.1), 0.015
     )
     assert len(wide) == 6 and [found[name][1] for name in ("train", "validation", "test")] == [8, 2, 8]
+    # A bin of 1/200 Hz is a line of the validation part, whose grid is another one.
+    _, found = split_cross_spectra(
+        {"train": [x[:300]], "test": [x[300:]], "validation": [x[200:300]]}, 0.5, (0.01, 0.1), 0.005
+    )
+    assert [found[name][1] for name in ("train", "validation", "test")] == [2, 0, 2]
+    assert np.isnan(found["validation"][0]).all() and found["validation"][0].shape == found["train"][0].shape
 
 
 def test_the_basis_spans_what_regions_reach():

@@ -109,9 +109,11 @@ def split_cross_spectra(
     for name in ("train", "test", "validation"):
         parts = [part[:shortest] for part in splits[name]] if raw else list(splits[name])
         try:
-            if not parts or (name == "validation" and raw and min(map(len, parts)) < shortest):
-                raise DataError("the validation part is too short")
+            if not parts:
+                raise DataError("nothing is left of the part")
             spectra = multitaper_csd(parts, sampling_frequency, band, width)
+            if name != "train" and not np.array_equal(spectra.frequency, frequency):
+                raise DataError(f"the {name} part is too short for the frequencies of the training part")
         except DataError:
             if name != "validation":
                 raise
