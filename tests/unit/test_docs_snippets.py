@@ -26,6 +26,7 @@ def blocks(page: str) -> list[str]:
         ("howto-eeg-meg.md", 4),
         ("howto-fmri-images.md", 3),
         ("howto-signals.md", 4),
+        ("howto-objectives.md", 4),
         ("library.md", 1),
     ],
 )
