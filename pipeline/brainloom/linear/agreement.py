@@ -137,7 +137,7 @@ def linear_theory(
             f"{abs(roots[0].imag) / (2 * np.pi):.3g} Hz, so it has no stationary spectrum; change parameters, or "
             "simulate"
         )
-    blocks = cross_spectra(linear, hz, node.time_unit)
+    blocks = cross_spectra(linear, jnp.asarray(hz), node.time_unit)
     return Theory(hz, {name: np.asarray(blocks[name, name]) for name in outputs}, state, roots)
 
 
