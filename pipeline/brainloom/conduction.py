@@ -93,7 +93,10 @@ def _known(value: Any, unit: str, name: str, time_unit: str = "ms") -> np.ndarra
 
 
 def connection_mask(weights: Any, n: int, keep_diagonal: bool) -> np.ndarray:
-    """Where there are connections, or may come to be: everywhere if the weights are trained or traced."""
+    """Where there are connections, or may come to be: everywhere if all weights are trained or traced."""
+    known = getattr(weights, "connections", None)
+    if known is not None:  # one parameter an edge, such as those of brainloom.fit.parameters.edges
+        return known if keep_diagonal else known & ~np.eye(n, dtype=bool)
     if isinstance(weights, (brainstate.nn.Param, jax.core.Tracer)):
         return np.ones((n, n), dtype=bool) if keep_diagonal else ~np.eye(n, dtype=bool)
     return np.asarray(weights) != 0

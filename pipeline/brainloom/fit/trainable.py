@@ -13,6 +13,7 @@ import numpy as np
 
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import UnitError
+from brainloom.fit.composed import Composed
 
 Leaves = list[jax.Array]
 
@@ -54,6 +55,8 @@ class Trainable:
             self.states[name] = state
             if is_param:
                 self._params[name] = owner
+        composed = ((path, node) for path, node in nodes.items() if isinstance(node, Composed))
+        self._composed = {".".join(map(str, path)): node for path, node in composed if node.fit}
         if not self.states:
             raise StartError(
                 f"{type(model).__name__} has no trainable parameters; make one with "
@@ -66,6 +69,10 @@ class Trainable:
                 raise StartError(f"{name} does not start strictly inside the range of {how}; move its start")
         self._dtypes = [jnp.result_type(leaf) for leaf in flat]
         self.shapes = [jnp.shape(leaf) for leaf in flat]
+
+    def param(self, name: str) -> brainstate.nn.Param | None:
+        """The parameter behind a name, or None for a bare state."""
+        return self._params.get(name)
 
     def leaves(self) -> Leaves:
         """Present unconstrained values."""
@@ -83,7 +90,7 @@ class Trainable:
             state.value = value
 
     def constrained(self, leaves: Leaves) -> dict[str, Any]:
-        """Values as the model uses them, with units, by dotted name."""
+        """Values as the model uses them, with units, by dotted name; then those that are computed from them."""
         found: dict[str, Any] = {}
         for (name, _), value in zip(self.states.items(), self.values(leaves), strict=True):
             if name in self._params:
@@ -92,7 +99,8 @@ class Trainable:
                 found[name] = value if param.precompute is None else param.precompute(value)
             else:
                 found |= {f"{name}{part}": leaf for part, leaf in _parts(value)}
-        return found
+        raw = dict(zip(map(id, self.states.values()), self.values(leaves), strict=True))
+        return found | {name: node.evaluate(raw) for name, node in self._composed.items()}
 
     def flat(self, leaves: Iterable[Any]) -> np.ndarray:
         """Leaves as one vector in double precision."""
