@@ -24,6 +24,7 @@ _PUBLIC = {
     "Coupling": "coupling",
     "register_coupling": "coupling",
     "Simulator": "simulate",
+    "Sweep": "sweep",
     "BOLD": "observe",
     "BOLDSignal": "observe",
     "HRFBold": "observe",

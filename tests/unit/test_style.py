@@ -65,7 +65,7 @@ FLOORS = (
     ("models", "modules"),
     ("conduction", "module_network", "network"),
     ("observe",),
-    ("arguments", "simulate"),
+    ("arguments", "simulate", "substitute", "sweep", "sweep_result"),
     ("linear",),
     ("objectives", "analysis", "viz"),
     ("fit",),
