@@ -51,12 +51,12 @@ class Trainable:
         for path, state in model.states(brainstate.ParamState).items():
             owner = nodes.get(path[:-1])
             is_param = isinstance(owner, brainstate.nn.Param) and len(path) > 1
-            name = ".".join(map(str, path[:-1] if is_param else path))
+            name = _name(path[:-1] if is_param else path)
             self.states[name] = state
             if is_param:
                 self._params[name] = owner
         composed = ((path, node) for path, node in nodes.items() if isinstance(node, Composed))
-        self._composed = {".".join(map(str, path)): node for path, node in composed if node.fit}
+        self._composed = {_name(path): node for path, node in composed if node.fit}
         if not self.states:
             raise StartError(
                 f"{type(model).__name__} has no trainable parameters; make one with "
@@ -147,6 +147,15 @@ class Trainable:
                     )
             place += len(own)
         return lower, upper
+
+
+def _name(path: tuple) -> str:
+    """Dotted name of a place; weights of one coupling of a network are called as in its `parameter_values`."""
+    parts = [str(part) for part in path]
+    if "_own_weights" in parts[:-1]:
+        at = parts.index("_own_weights")
+        parts[at : at + 2] = [parts[at + 1], "weights"]
+    return ".".join(parts)
 
 
 def _raw_interval(
