@@ -9,6 +9,8 @@ import jax.numpy as jnp
 _SERIES = 0.1
 # Bound of y in the exponential tail, where its value is exactly 0: an overflow of y cannot give 0 * inf.
 _FAR = 1e30
+# And of |z|, where the tail is 0 in double precision.
+_NOTHING = 800.0
 
 
 def logistic(x: jax.Array | float) -> jax.Array:
@@ -53,16 +55,35 @@ def wong_wang_transfer(
     6.4935
     """
     y = a * x - b
-    z = d * jnp.clip(y, -_FAR, _FAR)
-    near = jnp.abs(z) < _SERIES
-    # Each branch sees only arguments at which it is regular: the other one would put NaN into the derivative.
+    return rectified(y) + _tail(d * jnp.clip(y, -_FAR, _FAR)) / d
+
+
+@jax.custom_jvp
+def _tail(z: jax.Array) -> jax.Array:
+    """``z / (1 - exp(-z)) - max(z, 0)``, that is ``|z| / (exp(|z|) - 1)``."""
+    return _tail_and_slope(z)[0]
+
+
+@_tail.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple:
+    value, slope = _tail_and_slope(*primals)
+    return value, slope * tangents[0]
+
+
+def _tail_and_slope(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both from one exponential, or by the series of Bernoulli where it loses digits; the slope at 0 is 1/2."""
+    near, above = jnp.abs(z) < _SERIES, z > 0
+    # Each branch sees only arguments at which it is regular: the other one would put NaN into the next derivative.
     inside = jnp.where(near, z, 0.0)
     q = inside * inside
-    series = 1.0 + inside / 2.0 + q * (1 / 12 - q * (1 / 720 - q * (1 / 30240 - q / 1209600)))
-    # z / (1 - exp(-z)) = max(z, 0) + |z| / (exp(|z|) - 1) on both sides, and the exponential cannot overflow.
-    size = jnp.where(near, 1.0, jnp.abs(z))
-    tail = size * jnp.exp(-size) / -jnp.expm1(-size)
-    return jnp.where(near, series / d, rectified(y) + tail / d)
+    series = 1.0 - jnp.abs(inside) / 2.0 + q * (1 / 12 - q * (1 / 720 - q * (1 / 30240 - q / 1209600)))
+    slope = jnp.where(above, -0.5, 0.5) + inside * (1 / 6 - q * (1 / 180 - q * (1 / 5040 - q / 151200)))
+    size = jnp.where(near, 1.0, jnp.minimum(jnp.abs(z), _NOTHING))
+    e = jnp.exp(-size)
+    whole = 1.0 / (1.0 - e)
+    tail = e * whole
+    falls = tail * (1.0 - size * whole)
+    return jnp.where(near, series, size * tail), jnp.where(near, slope, jnp.where(above, falls, -falls))
 
 
 def second_order_synapse(
