@@ -155,7 +155,9 @@ def results(name):
     steps = STEP * DIRECTIONS[case.start.shape[1]]
     points = [case.start[None], case.start + steps, case.start - steps]
     points += [spoil(case.start)[None] for spoil in SPOILT]
-    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value(case))), compiler_options=QUICK)(np.concatenate(points))
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value(case))), compiler_options=QUICK)(
+        np.concatenate(points)
+    )
     return np.asarray(values), np.asarray(gradients)
 
 

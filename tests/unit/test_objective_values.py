@@ -10,7 +10,6 @@ import brainloom.models  # noqa: F401  (brainstate would reset the precision)
 
 # isort: split
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import signal, stats
@@ -37,6 +36,9 @@ X, Y = waves(0), waves(1)
 UPPER = np.triu_indices(N_REGION, 1)
 # Compiled for one run: what takes long is the compiler.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+BAND = (8.0, 12.0)
+envelope_matrix = jax.jit(envelope_correlation, static_argnums=(1, 2), compiler_options=QUICK)
+analytic = jax.jit(lambda x: filtered_envelope_signal(x, DT, BAND), compiler_options=QUICK)
 
 
 def value(objective, prediction=X, target=Y):
@@ -98,7 +100,7 @@ def test_dynamics():
     close(value(o.fcd(window, step)), np.corrcoef(*apart)[0, 1])
     close(value(o.fcd(window, step), o.FCD(a), o.FCD(b, window, step)), np.corrcoef(*apart)[0, 1])
     pairs = np.triu_indices(len(a), 1)
-    close(value(o.fcd(window, step, n_diag=1)), np.corrcoef(a[pairs], b[pairs])[0, 1])
+    close(value(o.fcd(window, step, n_diag=1), o.FCD(a), o.FCD(b)), np.corrcoef(a[pairs], b[pairs])[0, 1])
     grid = np.linspace(-0.99, 0.99, 100)
     for rule in ("scott", 0.3):
         shares = []
@@ -106,18 +108,20 @@ def test_dynamics():
             density = stats.gaussian_kde(values, bw_method=rule)(grid)
             shares.append(np.cumsum(density) / density.sum())
         gap = np.abs(shares[0] - shares[1])
-        close(value(o.fcd_ks(window, step, bw_method=rule)), gap.max())
-        close(value(o.fcd_wasserstein(window, step, bw_method=rule)), gap.sum() * (grid[1] - grid[0]))
+        both = (X, Y) if rule == "scott" else (o.FCD(a), o.FCD(b))
+        close(value(o.fcd_ks(window, step, bw_method=rule), *both), gap.max())
+        found = value(o.fcd_wasserstein(window, step, bw_method=rule), o.FCD(a), o.FCD(b))
+        close(found, gap.sum() * (grid[1] - grid[0]))
 
 
 def test_kernel_distances_come_close_to_exact_ones():
-    # the KS distance on FCD that is given, the other from signals
     a, b = fcd.fcd(X, 100, 5), fcd.fcd(Y, 100, 5)
     found = value(o.fcd_ks(100, 5), o.FCD(a), o.FCD(b))
     a, b = fcd.fcd_values(a, 100, 5), fcd.fcd_values(b, 100, 5)
     # 10^4 values: a kernel of 0.16 standard deviations moves the distances by a few hundredths of their range
     assert found == pytest.approx(fcd.ks_distance(a, b), abs=0.03)
-    assert value(o.fcd_wasserstein(100, 5)) == pytest.approx(stats.wasserstein_distance(a, b), abs=0.02)
+    found = value(o.fcd_wasserstein(100, 5), o.FCD(fcd.fcd(X, 100, 5)), o.FCD(fcd.fcd(Y, 100, 5)))
+    assert found == pytest.approx(stats.wasserstein_distance(a, b), abs=0.02)
 
 
 def test_missing_entries_of_a_target_are_left_out():
@@ -211,18 +215,17 @@ def test_the_soft_peak_is_the_peak_of_a_clear_wave():
 def test_envelopes():
     from mne_connectivity import envelope_correlation as by_mne
 
-    z = np.asarray(filtered_envelope_signal(jnp.asarray(X), DT, (8.0, 12.0)))
+    z = np.asarray(analytic(X))
     np.testing.assert_allclose(z, envelopes.analytic_signal(X, 1 / DT, (8.0, 12.0)), atol=1e-12)
     for absolute in (True, False):
         expected = by_mne(z.T[None], orthogonalize="pairwise", absolute=absolute).get_data("dense")[
             0, :, :, 0
         ]
-        found = np.array(envelope_correlation(z, absolute=absolute))
+        found = np.asarray(envelope_matrix(z, True, absolute))
         np.testing.assert_allclose(found[UPPER], expected[UPPER], rtol=0, atol=1e-12)
         np.testing.assert_allclose(found, found.T, rtol=0, atol=1e-15)
-    close(np.asarray(envelope_correlation(z, False))[UPPER], np.corrcoef(np.abs(z).T)[UPPER])
+    close(np.asarray(envelope_matrix(z, False, False))[UPPER], np.corrcoef(np.abs(z).T)[UPPER])
     a, b = (envelopes.envelope_fc(x, 1 / DT, (8.0, 12.0)) for x in (X, Y))
-    close(value(o.envelope_fc((8, 12), dt=DT)), np.corrcoef(a[UPPER], b[UPPER])[0, 1], rtol=1e-8)
     close(
         value(o.envelope_fc((8, 12), dt=DT, measure="rmse"), X, o.EnvelopeFC(b)),
         rmse(a[UPPER], b[UPPER]),
@@ -233,11 +236,10 @@ def test_envelopes():
 def test_leakage_makes_no_envelope_correlation():
     rng = np.random.default_rng(5)
     source = waves(6)[:, :1]
-    x = source * [1.0, 0.5, -2.0] + 1e-9 * rng.normal(size=(N_TIME, 3))
-    z = filtered_envelope_signal(jnp.asarray(x), DT, (8.0, 12.0))
-    assert np.abs(np.asarray(envelope_correlation(z, False))[np.triu_indices(3, 1)]).min() > 0.999
+    z = analytic(source * [1.0, 0.5, -2.0, 3.0, -1.0] + 1e-9 * rng.normal(size=(N_TIME, 5)))
+    assert np.abs(np.asarray(envelope_matrix(z, False, False))[UPPER]).min() > 0.999
     # what is left is independent noise: 900 samples at 4 Hz bandwidth are about 70 independent envelopes
-    assert np.abs(np.asarray(envelope_correlation(z))[np.triu_indices(3, 1)]).max() < 0.4
+    assert np.abs(np.asarray(envelope_matrix(z, True, False))[UPPER]).max() < 0.4
 
 
 def test_synchrony_and_metastability():
