@@ -203,7 +203,8 @@ class Network(brainstate.nn.Module):
                 return self._gain(value, one)
         if last == "weights":
             return counted_weights(value, self.self_connection)
-        return plain_value(value) if "." in name else self.node.read_value(name, value)
+        own = name.rpartition(".")[0] in self._names  # else of the regions, such as noise_x.tau
+        return plain_value(value) if own else self.node.read_value(name, value)
 
     def structure(self, method: str, dt: float) -> Structure:
         """

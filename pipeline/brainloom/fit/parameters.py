@@ -337,7 +337,7 @@ def tied(
     if function is None:
         if len(sources) > 1:
             raise ValueError(f"tied has {len(sources)} sources; give the function that joins them")
-        size = 1.0 if factor is None else factor
+        size = with_unit(1.0 if factor is None else factor, None)
         return Tied(sources, lambda value: value * size, size, prior)
     return Tied(sources, function, None, prior)
 
