@@ -441,7 +441,13 @@ def test_an_error_leaves_the_model_where_it_started():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"backend": "nevergrad"}, "backend is 'nevergrad'; it must be one of 'grad', 'scipy'"),
+        (
+            {"backend": "newton"},
+            "backend is 'newton'; it must be one of 'grad', 'scipy', 'cmaes', 'nevergrad'",
+        ),
+        ({"clip": 0.0}, "clip is 0.0; it is a positive number for backend 'grad'"),
+        ({"clip": 1.0, "backend": "scipy"}, "clip is 1.0; it is a positive number for backend 'grad'"),
+        ({"chunk": 4}, "chunk is 4; it is a number of points for cmaes and nevergrad"),
         ({"loss_fn": valley}, "give loss_fn.*; one of the two"),
         ({"predict": None}, "give loss_fn.*; one of the two"),
         ({"predict": None, "loss_fn": valley, "transient": 3}, "objective and transient belong to predict"),
@@ -456,8 +462,9 @@ def test_a_fitter_that_cannot_be_is_refused(options, match):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"n_starts": 3}, "n_starts is 3; a fit has one start"),
-        ({"checkpoint": "fit.ckpt"}, "fits cannot be resumed from a checkpoint"),
+        ({"n_starts": 0}, "n_starts is 0; it must be a whole number, at least 1"),
+        ({"n_realisations": 2}, "n_realisations is 2, but the loss draws nothing from brainstate.random"),
+        ({"validation": 3.0}, r"loss_fn holds its own data; give validation\(model\) -> loss"),
         ({"n_steps": 0}, "n_steps is 0; it must be a whole number, at least 1"),
         ({"target": SIGNAL}, "a target belongs to predict and objective"),
     ],
@@ -487,6 +494,9 @@ def test_a_loss_that_is_not_a_number_is_refused(loss, match):
         ("grad", "L-BFGS-B", "backend 'grad' takes an optax transformation.*not str"),
         ("scipy", optax.adam(0.1), "backend 'scipy' takes the name of a method"),
         ("scipy", {"jac": None}, "backend 'scipy' takes the name of a method"),
+        ("grad", [optax.adam(0.1)], r"a stage is \(optimizer, number of steps\)"),
+        ("cmaes", "CMA", "backend 'cmaes' takes the size of a population, or a dict of its population, sd"),
+        ("nevergrad", 8, "backend 'nevergrad' takes the name of an optimiser"),
     ],
 )
 def test_an_optimiser_of_another_backend_is_refused(backend, optimizer, match):

@@ -33,18 +33,22 @@ class Loss:
     target : pytree of arrays
     key : jax.random key, optional
         Start of ``brainstate.random`` in every evaluation; drawn from it if not given.
+    n_realisations : int
+        The loss is the mean over so many keys, split from `key`; the auxiliary output has an axis for them first.
 
     Attributes
     ----------
     fixed : pytree
         Target, random key, and values of other state variables.
     seeds : list of list of int
-        Words of the key of each start; empty if nothing is drawn.
+        Words of each key; empty if nothing is drawn.
+    has_aux : bool
+        There is an auxiliary output.
 
     Raises
     ------
     ValueError
-        The loss is not one number.
+        The loss is not one number, or has several realisations although nothing is drawn.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Loss:
         function: Callable[[Any], Any],
         target: Any = None,
         key: jax.Array | None = None,
+        n_realisations: int = 1,
     ) -> None:
         numbers = all(
             isinstance(leaf, (np.ndarray, jax.Array, float, int)) for leaf in jax.tree.leaves(target)
@@ -69,18 +74,45 @@ class Loss:
         self._trainable = trainable
         self._places = [mine.get(id(state)) for state in states]
         others = [state for state in states if id(state) not in mine]
-        values, self.seeds = [], []
-        for state in others:
+        values: list[Any] = []
+        self.seeds: list[list[int]] = []
+        self.key_place: int | None = None
+        for place, state in enumerate(others):
             value = state.value
             if state is brainstate.random.DEFAULT:
-                value = _typed(brainstate.random.split_key() if key is None else key)
-                self.seeds = [np.asarray(jax.random.key_data(value)).tolist()]
+                value = typed(brainstate.random.split_key() if key is None else key)
+                self.key_place = place
+                if n_realisations > 1:
+                    value = jax.random.split(value, n_realisations)
+                self.seeds = np.atleast_2d(np.asarray(jax.random.key_data(value))).tolist()
             values.append(value)
+        if n_realisations > 1 and self.key_place is None:
+            raise ValueError(
+                f"n_realisations is {n_realisations}, but the loss draws nothing from brainstate.random: a "
+                "Simulator with key= has the same noise every time"
+            )
+        self._several = n_realisations > 1
         self.fixed = (values, given)
         _warn_of_strangers(trainable, states, others)
+        self.has_aux = bool(jax.tree.leaves(jax.eval_shape(self, trainable.leaves(), self.fixed)[1]))
 
     def __call__(self, leaves: Leaves, fixed: Any) -> tuple[jax.Array, Any]:
         """Loss and auxiliary output at leaves."""
+        if not self._several:
+            return self.once(leaves, fixed)
+        values, _ = fixed
+        losses, aux = jax.vmap(lambda key: self.once(leaves, self.with_key(key, fixed)))(
+            values[self.key_place]
+        )
+        return jnp.mean(losses), aux
+
+    def with_key(self, key: jax.Array, fixed: Any) -> Any:
+        """`fixed` with another random key."""
+        values, target = fixed
+        return [key if place == self.key_place else value for place, value in enumerate(values)], target
+
+    def once(self, leaves: Leaves, fixed: Any) -> tuple[jax.Array, Any]:
+        """Loss and auxiliary output of one realisation."""
         values, target = fixed
         given = self._trainable.values(leaves)
         rest = iter(values)
@@ -104,9 +136,10 @@ def _one_number(found: Any) -> tuple[jax.Array, Any]:
     return loss.reshape(()), aux
 
 
-def _typed(key: jax.Array) -> jax.Array:
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return key if typed else jax.random.wrap_key_data(key)
+def typed(key: Any) -> jax.Array:
+    """A random key, or its words, as a typed key."""
+    known = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key if known else jax.random.wrap_key_data(jnp.asarray(key))
 
 
 @contextmanager

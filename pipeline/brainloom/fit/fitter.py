@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import brainstate
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from brainloom.fit.backends import BACKENDS
-from brainloom.fit.evaluate import Loss
-from brainloom.fit.record import Record
-from brainloom.fit.result import FitResult
+from brainloom.fit.backends import BACKENDS, POPULATIONS
+from brainloom.fit.evaluate import Loss, typed
+from brainloom.fit.outcome import choose, gather, score
+from brainloom.fit.record import UNKNOWN, Record
+from brainloom.fit.result import FitResult, Score, Starts
+from brainloom.fit.resume import Checkpoint, CheckpointError, digest
+from brainloom.fit.starts import draw, scales
+from brainloom.fit.task import Task
 from brainloom.fit.trainable import StartError, Trainable
 from brainloom.objectives import timeseries_rmse
 
@@ -27,8 +34,7 @@ class Fitter:
     model : NeuralMass, Network or brainstate module
         What is fitted: every ``brainstate.nn.Param(..., fit=True)`` in it, from its present value.
     optimizer : optional
-        ``"grad"``: an optax transformation (Adam with rate 0.01 if not given) or an optimiser of
-        ``braintools.optim``; ``"scipy"``: the name of a method, or a dict of ``method``, ``tol`` and ``options``.
+        What the backend takes, see the table.
     loss_fn : callable, optional
         ``loss_fn(model) -> loss`` or ``(loss, anything)``. It may build a `Simulator`, draw from
         ``brainstate.random``, and write states; every evaluation starts from the same state and random numbers.
@@ -38,15 +44,26 @@ class Fitter:
     objective : callable, optional
         ``objective(prediction, target) -> number`` for `predict`, such as those of `brainloom.objectives`;
         `timeseries_rmse` if not given.
-    backend : {"grad", "scipy"}
-        Gradient descent with optax, or ``scipy.optimize.minimize`` (L-BFGS-B) with the same gradients.
+    backend : {"grad", "scipy", "cmaes", "nevergrad"}
+        | ``"grad"``: gradient descent. An optax transformation, an optimiser of ``braintools.optim``, ``"adam"``
+          (rate 0.01, the default), ``"lbfgs"``, or stages ``[(optax.adam(1e-2), 200), ("lbfgs", 100)]``.
+        | ``"scipy"``: ``scipy.optimize.minimize`` with exact gradients. The name of a method (L-BFGS-B if not
+          given), or a dict of ``method``, ``tol`` and ``options``.
+        | ``"cmaes"``: CMA-ES, no gradients. The size of the population, or a dict of ``population`` and ``sd``.
+        | ``"nevergrad"``: no gradients. ``"CMA"`` (default), ``"DE"``, ``"PSO"``, ``"OnePlusOne"`` ..., or a dict of
+          ``method``, ``population`` and ``sd``.
     search_space : mapping, optional
         Name to (low, high), in the unit of the parameter. The range of its transform holds without.
     callbacks : callable or sequence of callables, optional
         ``callback(info)`` after every evaluation; what is true ends the fit. `info` is a dict of ``step``,
-        ``loss``, ``best_loss``, ``params``, ``n_skipped`` and ``model``, which holds the parameters of that step.
+        ``loss``, ``best_loss``, ``params``, ``n_skipped``, ``start`` and ``model``, which holds the parameters of
+        that step.
     transient : int, optional
         Samples that are dropped at the start of a prediction.
+    clip : float, optional
+        Largest norm of the gradient (in the unconstrained space); longer ones are shortened. For ``"grad"``.
+    chunk : int, optional
+        Points of a population that are evaluated at once, to save memory; all if not given.
 
     Raises
     ------
@@ -78,6 +95,8 @@ class Fitter:
         search_space: Mapping[str, Any] | None = None,
         callbacks: Callable[[dict], Any] | Sequence[Callable[[dict], Any]] | None = None,
         transient: int | None = None,
+        clip: float | None = None,
+        chunk: int | None = None,
     ) -> None:
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(map(repr, BACKENDS))}")
@@ -87,6 +106,11 @@ class Fitter:
             raise ValueError("objective and transient belong to predict; loss_fn returns the loss itself")
         if transient is not None and (not isinstance(transient, int) or transient < 0):
             raise ValueError(f"transient is {transient}; it is a number of samples")
+        if clip is not None and (backend != "grad" or not clip > 0):
+            raise ValueError(f"clip is {clip}; it is a positive number for backend 'grad'")
+        if chunk is not None and (backend not in POPULATIONS or not isinstance(chunk, int) or chunk < 1):
+            raise ValueError(f"chunk is {chunk}; it is a number of points for {' and '.join(POPULATIONS)}")
+        self.clip, self.chunk = clip, chunk
         self.model, self.optimizer, self.backend = model, optimizer, backend
         self.loss_fn, self.predict, self.transient = loss_fn, predict, transient
         self.objective = timeseries_rmse if objective is None else objective
@@ -96,11 +120,15 @@ class Fitter:
     def fit(
         self,
         target: Any = None,
-        n_steps: int = 100,
+        n_steps: int | None = None,
         *,
         key: jax.Array | None = None,
         n_starts: int = 1,
-        checkpoint: Any = None,
+        n_realisations: int = 1,
+        spread: float = 0.5,
+        validation: Any = None,
+        checkpoint: str | os.PathLike | None = None,
+        checkpoint_every: int = 10,
         verbose: bool = False,
     ) -> FitResult:
         """
@@ -110,14 +138,27 @@ class Fitter:
         ----------
         target : pytree of arrays, optional
             What the objective compares the prediction with: a signal, or a feature of `brainloom.objectives`.
-        n_steps : int
-            ``"grad"``: evaluations of loss and gradient; ``"scipy"``: iterations at most.
+        n_steps : int, optional
+            100 if not given. ``"grad"``: evaluations of loss and gradient, or line searches; ``"scipy"``: iterations
+            at most; populations: generations at most. Stages have their own.
         key : jax.random key, optional
-            What ``brainstate.random`` starts from in every evaluation, so that they can be compared.
+            What ``brainstate.random`` starts from in every evaluation, so that they can be compared; starts and
+            populations follow from it, too.
         n_starts : int
-            Only 1.
+            The first is where the model is; see `spread`.
+        n_realisations : int
+            Realisations of the noise that each evaluation averages over.
+        spread : float
+            How far starts are drawn: from a normal distribution around the values of the model, in units of
+            `brainloom.fit.starts.scales`. Parameters with a `search_space` are uniform in it, those with a prior
+            (``brainstate.nn.GaussianReg`` and its like) are drawn from that.
+        validation : optional
+            A target for the objective, or ``validation(model) -> loss``: the start with the lowest loss on it is
+            the result, rather than that with the lowest loss.
         checkpoint : path, optional
-            Must be None.
+            A file that the fit is saved to and resumed from: a fit that was killed gives the same numbers.
+        checkpoint_every : int
+            Steps, evaluations (``"scipy"``) or generations between saves.
         verbose : bool
             Print every evaluation.
 
@@ -128,50 +169,144 @@ class Fitter:
         Raises
         ------
         StartError
-            The loss or its gradient is not finite at the start, or there is nothing to fit.
+            The loss or its gradient is not finite at any start, or there is nothing to fit.
+        CheckpointError
+            The checkpoint is of another fit, or damaged.
         """
-        if n_starts != 1:
-            raise ValueError(
-                f"n_starts is {n_starts}; a fit has one start, so set others and call fit for each"
-            )
-        if checkpoint is not None:
-            raise ValueError(
-                "fits cannot be resumed from a checkpoint; leave checkpoint=None and save the result"
-            )
-        if not isinstance(n_steps, int) or n_steps < 1:
-            raise ValueError(f"n_steps is {n_steps}; it must be a whole number, at least 1")
+        counts = {
+            "n_starts": n_starts,
+            "n_realisations": n_realisations,
+            "checkpoint_every": checkpoint_every,
+        }
+        for name, n in {"n_steps": 1 if n_steps is None else n_steps, **counts}.items():
+            if not isinstance(n, int) or n < 1:
+                raise ValueError(f"{name} is {n}; it must be a whole number, at least 1")
         if self.loss_fn is not None and target is not None:
             raise ValueError("a target belongs to predict and objective; loss_fn holds its own data")
+        if self.loss_fn is not None and validation is not None and not callable(validation):
+            raise ValueError("loss_fn holds its own data; give validation(model) -> loss")
         begun = time.perf_counter()
         trainable = Trainable(self.model)
         bounds = trainable.bounds(self.search_space)
-        loss = Loss(self.model, trainable, self._loss, target, key)
+        keeper = Checkpoint(checkpoint, checkpoint_every)
+        if key is None and keeper.key() is not None:
+            key = jnp.asarray(keeper.key())
+        drawing = n_starts > 1 or self.backend in POPULATIONS
+        if key is None and (drawing or checkpoint is not None):
+            key = brainstate.random.split_key()
+        loss = Loss(self.model, trainable, self._loss, target, key, n_realisations)
+        seeds = loss.seeds
+        starts = [trainable.leaves()]
+        words: list[int] = []
+        if key is not None:
+            key = typed(key)
+            words = np.asarray(jax.random.key_data(key)).ravel().tolist()
+            seeds = seeds or ([words] if drawing else [])
+            starts = draw(trainable, bounds, n_starts, jax.random.fold_in(key, 1), spread)
         callbacks = [lambda info, one=one: one({**info, "model": self.model}) for one in self.callbacks]
-        record = Record(trainable, callbacks, verbose)
-        start = trainable.leaves()
+        records = [
+            Record(trainable, callbacks, verbose, k if n_starts > 1 else None) for k in range(n_starts)
+        ]
+        settings = [self.backend, n_steps, n_realisations, self.clip, self.chunk]
+        if checkpoint is not None:
+            about = {
+                "the parameters": digest(
+                    [*trainable.states, repr([(leaf.shape, leaf.dtype) for leaf in starts[0]])]
+                ),
+                "the starts": digest(starts),
+                "the target or the state of the model": digest(loss.fixed),
+                "the search space": digest(bounds),
+                "the settings": digest([*settings, *_named(self.optimizer)]),
+            }
+            keeper.belongs_to(about, np.asarray(words, np.uint32))
+        task = Task(
+            loss=loss,
+            trainable=trainable,
+            optimizer=self.optimizer,
+            n_steps=n_steps,
+            low=bounds[0],
+            high=bounds[1],
+            scales=scales(trainable, bounds),
+            starts=starts,
+            records=records,
+            checkpoint=keeper,
+            words=words,
+            clip=self.clip,
+            chunk=self.chunk,
+        )
         try:
-            done, converged = BACKENDS[self.backend](loss, trainable, self.optimizer, n_steps, bounds, record)
+            BACKENDS[self.backend](task)
+            if not any(np.isfinite(record.best[1]) for record in records):
+                raise StartError(records[0].message)
+            judged = None
+            if validation is not None:
+                judged = self._validate(trainable, validation, key if loss.seeds else None, records)
         except BaseException:
-            trainable.write(start)  # callbacks have seen the model elsewhere
+            trainable.write(starts[0])  # callbacks have seen the model elsewhere
             raise
+        chosen = choose(records, judged)
+        record = records[chosen]
         leaves, best, aux = record.best
+        leaves = [jnp.asarray(leaf, old.dtype) for leaf, old in zip(leaves, starts[0], strict=True)]
         trainable.write(leaves)
         params = trainable.constrained(leaves)
+        if aux is UNKNOWN:
+            aux = jax.jit(loss)(leaves, loss.fixed)[1] if loss.has_aux else None
         return FitResult(
             best_params=params,
             best_loss=best,
             history=np.asarray(record.history),
-            n_steps=done,
+            n_steps=record.n_steps,
             backend=self.backend,
-            converged=converged,
-            seeds=loss.seeds,
+            converged=record.converged,
+            seeds=seeds,
             n_skipped=record.n_skipped,
             message=record.message,
             dims={name: _axes(name, jnp.shape(value), self.model) for name, value in params.items()},
+            n_evaluations=sum(len(one.history) + one.n_inner for one in records),
+            validation_loss=float("nan") if judged is None else float(judged[chosen]),
+            starts=gather(trainable, records, starts, judged, chosen) if n_starts > 1 else None,
             prediction=aux,
             model=self.model,
             wall_time=time.perf_counter() - begun,
+            scorer=lambda key, n: score(loss, leaves, key, n),
         )
+
+    def evaluate(self, target: Any = None, *, key: jax.Array | None = None, n: int = 8) -> Score:
+        """
+        Loss at the present parameters of the model, with fresh noise.
+
+        Parameters
+        ----------
+        target : pytree of arrays, optional
+        key : jax.random key, optional
+            Drawn from ``brainstate.random`` if not given.
+        n : int
+            Realisations.
+
+        Returns
+        -------
+        Score
+        """
+        trainable = Trainable(self.model)
+        key = brainstate.random.split_key() if key is None else key
+        loss = Loss(self.model, trainable, self._loss, target, key)
+        return score(loss, trainable.leaves(), key, n)
+
+    def _validate(self, trainable: Trainable, validation: Any, key: Any, records: list[Record]) -> np.ndarray:
+        """Validation loss of the best point of each start, in one compiled program; NaN where there is none."""
+        if callable(validation):
+            loss = Loss(self.model, trainable, lambda _: validation(self.model), None, key)
+        else:
+            loss = Loss(self.model, trainable, self._loss, validation, key)
+        program = jax.jit(lambda leaves, fixed: loss(leaves, fixed)[0])
+        like = trainable.leaves()
+        found = np.full(len(records), np.nan)
+        for k, record in enumerate(records):
+            if np.isfinite(record.best[1]):
+                at = [jnp.asarray(x, old.dtype) for x, old in zip(record.best[0], like, strict=True)]
+                found[k] = float(program(at, loss.fixed))
+        return found
 
     def _loss(self, target: Any) -> Any:
         if self.loss_fn is not None:
@@ -190,4 +325,11 @@ def _axes(name: str, shape: tuple[int, ...], model: Any) -> tuple[str, ...]:
     return tuple(f"{name}_{axis}" for axis in range(len(shape)))
 
 
-__all__ = ["FitResult", "Fitter", "StartError", "timeseries_rmse"]
+def _named(optimizer: Any) -> list[str]:
+    """What can be said of an optimiser in words; what cannot shows in its first step."""
+    alone = not isinstance(optimizer, Sequence) or isinstance(optimizer, (str, optax.GradientTransformation))
+    stages = [(optimizer, 0)] if alone else optimizer
+    return [repr(part) for stage in stages for part in stage if isinstance(part, (str, int, float, Mapping))]
+
+
+__all__ = ["CheckpointError", "FitResult", "Fitter", "Score", "StartError", "Starts", "timeseries_rmse"]
