@@ -13,7 +13,8 @@ import numpy as np
 from brainloom import engine
 from brainloom.core.errors import BrainloomError
 from brainloom.engine import Arrays, Structure
-from brainloom.linear.linearised import at_rest, check_model, ito, linearise, solve
+from brainloom.linear.linearised import at_rest, check_model, ito, linearise
+from brainloom.linear.parts import solve
 
 # A state counts as a fixed point when the last Newton step moved it by less than this part of its span.
 FOUND = {"float64": 1e-8, "float32": 1e-3}
@@ -116,28 +117,30 @@ def _found(
 
     tiny = jnp.finfo(guess.dtype).tiny ** 0.5
     near = jnp.finfo(guess.dtype).eps ** 0.5
-    first = jnp.maximum(size(slope(guess)), tiny)
+    begun = slope(guess)
+    first = jnp.maximum(size(begun), tiny)
 
     def unfinished(carry: tuple) -> jax.Array:
-        _, shift, _, _, k, polished = carry
+        _, _, shift, _, _, k, polished = carry
         return (k < n_iterations) & (polished < POLISH) & jnp.isfinite(shift)
 
     def step(carry: tuple) -> tuple:
-        x, shift, rate, _, k, polished = carry
+        x, moving, shift, rate, _, k, polished = carry
         last = polished > 0
-        change = solve(_linear(structure, values, inputs, x), jnp.where(last, 0.0, shift), slope(x))
+        change = solve(_linear(structure, values, inputs, x), jnp.where(last, 0.0, shift), moving)
         new = x + change
-        moved, fast = size(change), size(slope(new))
+        then = slope(new)
+        moved, fast = size(change), size(then)
         worse = ~last & (~jnp.isfinite(moved + fast) | ((fast > 5.0 * rate) & (moved > near)))
         settled = last | (~worse & (moved < near) & (shift < 1e-3 * first))
         # steps grow twofold while the derivative stays, and faster as it falls
         fall = jnp.clip(0.5 * fast / rate, 0.1, 1.0)
-        taken = (new, shift * fall, jnp.maximum(fast, tiny), moved)
-        kept = (x, 4.0 * shift, rate, jnp.full_like(moved, jnp.inf))
+        taken = (new, then, shift * fall, jnp.maximum(fast, tiny), moved)
+        kept = (x, moving, 4.0 * shift, rate, jnp.full_like(moved, jnp.inf))
         return (*jax.tree.map(partial(jnp.where, worse), kept, taken), k + 1, polished + settled)
 
-    begin = (guess, 2.0 * first, first, jnp.asarray(jnp.inf, guess.dtype), 0, 0)
-    x, _, _, error, _, polished = jax.lax.while_loop(unfinished, step, begin)
+    begin = (guess, begun, 2.0 * first, first, jnp.asarray(jnp.inf, guess.dtype), 0, 0)
+    x, _, _, _, error, _, polished = jax.lax.while_loop(unfinished, step, begin)
     error = jnp.where(polished == POLISH, error, jnp.inf)
     return jnp.where(jnp.all(jnp.isfinite(x)), x, guess), jnp.where(jnp.isfinite(error), error, jnp.inf)
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from brainloom import engine
 from brainloom.engine import Arrays, Structure
-from brainloom.linear.linearised import Linear, LinearError, at_rest, full_jacobian, linearise, link_matrix
+from brainloom.linear.linearised import LinearError, at_rest, linearise
 from brainloom.linear.lyapunov import lyapunov
+from brainloom.linear.parts import Linear, full_jacobian, link_matrix
 from brainloom.linear.transfer import source_spectra
 from brainloom.observe.balloon import transfer
 

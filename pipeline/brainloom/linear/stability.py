@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom.linear.linearised import Linear, full_jacobian, per_second
+from brainloom.linear.parts import Linear, full_jacobian, per_second
 
 
 def is_stable(linear: Linear, time_unit: str, margin: Any = 0.0, *, n_nodes: int = 8) -> jax.Array:

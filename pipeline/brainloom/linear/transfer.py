@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from brainloom.engine import Arrays, Structure
-from brainloom.linear.linearised import Linear, linearise, local_matrix, loop_matrix, per_second
+from brainloom.linear.linearised import linearise
+from brainloom.linear.parts import Linear, local_matrix, loop_matrix, per_second
 
 
 def source_spectra(
