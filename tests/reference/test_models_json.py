@@ -1,12 +1,13 @@
-"""Every entry of the table of reference values is tested in this folder, or named among those left for later."""
+"""Every entry of the table of reference values is tested in this folder."""
 
 from __future__ import annotations
 
 # Before brainstate, which resets jax to single precision when it is imported.
-from reference_entries import ENTRIES, LATER, TABLE
+from reference_entries import ENTRIES, TABLE
 
 # isort: split
 import pytest
+import test_reference_balloon
 import test_reference_couplings
 import test_reference_hrf
 import test_reference_networks
@@ -16,6 +17,7 @@ import test_reference_statistics
 import test_reference_trajectories
 
 MODULES = (
+    test_reference_balloon,
     test_reference_couplings,
     test_reference_hrf,
     test_reference_networks,
@@ -44,12 +46,4 @@ def test_the_table_is_whole():
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_is_tested(name):
-    if ENTRIES[name]["model"] in LATER:
-        assert name not in covered()
-        pytest.skip(LATER[ENTRIES[name]["model"]])
     assert covered().count(name) == 1
-
-
-@pytest.mark.parametrize("model", LATER)
-def test_what_is_left_for_later_is_in_the_table(model):
-    assert model in {entry["model"] for entry in ENTRIES.values()}
