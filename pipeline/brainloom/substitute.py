@@ -68,6 +68,8 @@ class Place:
     unit : Unit
     label : str
         The unit as text.
+    bare : bool
+        What is held now is a plain number, and so are the values that replace it.
     """
 
     name: str
@@ -76,10 +78,11 @@ class Place:
     values: np.ndarray
     unit: Any
     label: str
+    bare: bool = False
 
     def put(self, value: Any) -> Any:
-        """One value with its unit."""
-        return value if self.unit == u.UNITLESS else value * self.unit
+        """One value as it is held."""
+        return value if self.bare or self.unit == u.UNITLESS else value * self.unit
 
 
 def place(root: Any, name: str, values: Any, observers: Sequence[Any] = ()) -> Place:
@@ -299,15 +302,15 @@ def _present(owner: Any, key: str) -> Any:
 
 
 def _placed(owner: Any, key: str, name: str, values: Any) -> Place:
-    declared = _names(owner)[key]
+    declared, present = _names(owner)[key], _present(owner, key)
+    present = present.value() if isinstance(present, Param) else present
     if not declared:
-        present = _present(owner, key)
         if isinstance(
             owner, Network
         ):  # a gain may have any unit that closes the equation; the network checks it
             unit = u.get_unit(values)
             return Place(name, owner, key, _plain(values, unit, name), unit, _text(unit))
-        return _generic(owner, key, name, values, present.value() if isinstance(present, Param) else present)
+        return _generic(owner, key, name, values, present)
     time_unit = getattr(getattr(owner, "node", owner), "time_unit", "s")
     found = number(values, declared, name, time_unit)
     _check_points(name, found)
@@ -323,7 +326,8 @@ def _placed(owner: Any, key: str, name: str, values: Any) -> Place:
     if isinstance(owner, NeuralMass) and "." in key:
         slot, _, key = key.partition(".")
         owner = getattr(owner, slot)
-    return Place(name, owner, key, found, parse(declared, time_unit), shown(declared, time_unit))
+    bare = not isinstance(present, u.Quantity)
+    return Place(name, owner, key, found, parse(declared, time_unit), shown(declared, time_unit), bare)
 
 
 def _generic(owner: Any, key: str, name: str, values: Any, present: Any) -> Place:

@@ -180,9 +180,7 @@ class Sweep:
                 f"{int(lost.sum())} of {n} points diverged (numbers {which}); their results are flagged",
                 stacklevel=2,
             )
-        data = sweep_dataset(
-            found, lost, places, self.mode, shape, getattr(_node(self.model), "varshape", (None,))[0]
-        )
+        data = sweep_dataset(found, lost, places, self.mode, shape, _n_regions(self.model))
         return SweepResult(data, tuple(self.parameters), batch, memory)
 
     def _point(self, places: list[Place], observers: tuple, duration: Any, options: dict) -> Callable:
@@ -306,13 +304,13 @@ def _by_name(found: Any) -> dict[str, Any]:
             raise ValueError(
                 f"the result {name} is a {type(value).__name__}; return an array, a quantity or a dict of them"
             )
-    return {
-        name: value if isinstance(value, u.Quantity) else jnp.asarray(value) for name, value in named.items()
-    }
+    return jax.tree.map(jnp.asarray, named)
 
 
-def _node(model: Any) -> Any:
-    return getattr(model, "node", model)
+def _n_regions(model: Any) -> int | None:
+    """Number of regions of the first brain model in a module."""
+    nodes = [getattr(model, "node", model), *model.nodes().values()]
+    return next((one.varshape[0] for one in nodes if isinstance(one, NeuralMass)), None)
 
 
 def _takes_key(function: Callable) -> bool:

@@ -193,10 +193,10 @@ def _unit(value: Any) -> str:
 
 
 def _axes(name: str, shape: tuple[int, ...], n_regions: Any) -> tuple[str, ...]:
-    """Names of axes: regions where their number fits."""
-    if shape in ((n_regions,), (n_regions, n_regions)):
-        return ("region", "region_to")[: len(shape)]
-    return tuple(f"{name}_{axis}" for axis in range(len(shape)))
+    """Names of axes: the last are regions where their number fits."""
+    n = 2 if shape[-2:] == (n_regions, n_regions) else int(shape[-1:] == (n_regions,))
+    rest = tuple(f"{name}_{axis}" for axis in range(len(shape) - n))
+    return (*rest, *("region", "region_to")[:n])
 
 
 def _labelled(name: str, unit: str) -> str:
