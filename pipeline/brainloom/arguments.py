@@ -117,7 +117,7 @@ def check_observers(node: NeuralMass, observers: tuple, monitors: tuple[tuple[st
 
 def observer_values(node: NeuralMass, observers: tuple) -> Arrays:
     """Parameters of observers as plain arrays, beside those of the model."""
-    found = {}
+    found: Arrays = {}
     for one in observers:
         what = node.observables()[one.source]
         unit = parse(what.shown or what.unit, node.time_unit)
@@ -131,7 +131,7 @@ def shown_factor(node: NeuralMass, source: str) -> float:
     what = node.observables()[source]
     if not what.shown:
         return 1.0
-    return float((1.0 * parse(what.unit, node.time_unit)).to_decimal(parse(what.shown)))
+    return float(number(quantity(1.0, what.unit, node.time_unit), what.shown, source))
 
 
 class Sampling(NamedTuple):

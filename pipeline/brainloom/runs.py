@@ -145,8 +145,8 @@ def page(
     for (one, q, before), wanted in zip(plan.each(p, memory), plan.strides, strict=True):
         ratio = plan.ratio_of(one.name)
         span = math.gcd(wanted, ratio * plan.every if ratio <= size else n_steps)
-        seen = rows[one.source] if span == 1 else _means(rows[one.source], span)
-        kept.append(_observed(one, q, before, seen, dt * span, size, index, ratio))
+        some = rows[one.source] if span == 1 else _means(rows[one.source], span)
+        kept.append(_observed(one, q, before, some, dt * span, size, index, ratio))
     if index is None:
         return (state, tuple(memory for memory, _ in kept)), {}
     results = jax.tree.map(lambda x: _thinned(x, plan.ratio), found or {})

@@ -50,19 +50,19 @@ class Sample(Observer):
         """See `Observer.interval`."""
         return self.every
 
-    def start(self, p: Arrays, value: jax.Array) -> jax.Array:
+    def start(self, p: Arrays, value: jax.Array) -> Any:
         """See `Observer.start`."""
         return value
 
-    def page(self, p: Arrays, memory: jax.Array, values: jax.Array, dt: Any) -> jax.Array:
+    def page(self, p: Arrays, memory: Any, values: jax.Array, dt: Any) -> Any:
         """See `Observer.page`."""
         return values[-1]
 
-    def sample(self, p: Arrays, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def sample(self, p: Arrays, memory: Any) -> tuple[Any, jax.Array]:
         """See `Observer.sample`."""
         return memory, memory
 
-    def samples(self, p: Arrays, memory: jax.Array, values: jax.Array, dt: Any) -> tuple[Any, Any]:
+    def samples(self, p: Arrays, memory: Any, values: jax.Array, dt: Any) -> tuple[Any, Any]:
         """See `Observer.samples`."""
         return values[-1, -1], values[:, -1]
 
@@ -102,7 +102,7 @@ class TemporalAverage(Sample):
         """See `Observer.start`."""
         return Sum(jnp.zeros_like(value), jnp.zeros((), value.dtype))
 
-    def page(self, p: Arrays, memory: Sum, values: jax.Array, dt: Any) -> Sum:
+    def page(self, p: Arrays, memory: Any, values: jax.Array, dt: Any) -> Sum:
         """See `Observer.page`; rows of one page stand for the same number of steps."""
         return Sum(memory.total + jnp.sum(values, axis=0) * dt, memory.n + values.shape[0] * dt)
 
@@ -110,11 +110,11 @@ class TemporalAverage(Sample):
         """See `Observer.settled`."""
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def sample(self, p: Arrays, memory: Sum) -> tuple[Sum, jax.Array]:
+    def sample(self, p: Arrays, memory: Any) -> tuple[Sum, jax.Array]:
         """See `Observer.sample`."""
         some = memory.n > 0
         return self.settled(p, memory), memory.total / jnp.where(some, memory.n, 1.0)
 
-    def samples(self, p: Arrays, memory: Sum, values: jax.Array, dt: Any) -> tuple[Sum, jax.Array]:
+    def samples(self, p: Arrays, memory: Any, values: jax.Array, dt: Any) -> tuple[Sum, jax.Array]:
         """See `Observer.samples`; the memory is empty where an interval is not longer than a page."""
         return self.settled(p, memory), jnp.mean(values, axis=1)

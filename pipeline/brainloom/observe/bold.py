@@ -15,7 +15,7 @@ import brainstate
 import brainunit as u
 import jax.numpy as jnp
 
-from brainloom.core.units import UnitError, number, plain
+from brainloom.core.units import UnitError, number, parse, plain
 from brainloom.observe import balloon
 from brainloom.observe.balloon import VARIANTS, Haemodynamics
 from brainloom.observe.base import Observer
@@ -112,7 +112,7 @@ class BOLD(Observer):
     def values(self, unit: Any, time_unit: str) -> Arrays:
         """See `Part.values`."""
         found = {p.name: self.read(p, p.unit) for p in _PARAMETERS}
-        found["bold_gain"] = self._in_unit("bold_gain", u.UNITLESS / u.second / unit)
+        found["bold_gain"] = self._in_unit("bold_gain", parse("1/s") / unit)
         found["bold_baseline"] = self._in_unit("bold_baseline", unit)
         # one unit of the model's time in s
         found["second"] = jnp.asarray(1e-3 if time_unit == "ms" else 1.0, jnp.result_type(float))
@@ -180,6 +180,11 @@ class BOLDSignal(brainstate.nn.Dynamics):
     >>> round(float(node.bold()[0]), 5)
     0.00929
     """
+
+    x: Any
+    f: Any
+    v: Any
+    q: Any
 
     def __init__(
         self,
