@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,11 @@ def _load_sensors(
         lead_field.sensor_positions
         if lead_field.sensor_positions is not None
         else _positions(found[0], sensors),
-        {"bads": ", ".join(dict.fromkeys(name for one in found for name in one.bads)), "kind": chosen},
+        {
+            "bads": ", ".join(dict.fromkeys(name for one in found for name in one.bads)),
+            "kind": chosen,
+            "mne": version("mne"),  # readers and lead fields are its own
+        },
     )
 
 
