@@ -136,7 +136,7 @@ def table_of(path: str | Path) -> dict[int, str]:
     """
     atlas = read_atlas(path)
     found = {}
-    for index, name in zip(atlas.index, atlas.labels, strict=True):
+    for index, name in zip(atlas.values, atlas.labels, strict=True):
         if not index.isdecimal() or int(index) == 0:
             raise DataError(
                 f"{path}: index of {name} is {index!r}; it must be the value of the region in the atlas image, a whole "

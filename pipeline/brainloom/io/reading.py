@@ -25,14 +25,14 @@ class Atlas(NamedTuple):
     coordinates : ndarray, (region, 3), mm, NaN where unknown.
     homotope : ndarray of int, (region,), position of the mirror region, -1 without one; or None if the table
         has no such column.
-    index : list of str, (region,), value of the region in an atlas image; counts from 1 without such a column.
+    values : list of str, (region,), value of the region in an atlas image; counts from 1 without such a column.
     """
 
     labels: list[str]
     hemisphere: list[str]
     coordinates: np.ndarray
     homotope: np.ndarray | None
-    index: list[str]
+    values: list[str]
 
 
 def read_atlas(path: str | Path) -> Atlas:
