@@ -25,6 +25,7 @@ def blocks(page: str) -> list[str]:
         ("howto-simulate-and-fit.md", 8),
         ("howto-eeg-meg.md", 4),
         ("howto-fmri-images.md", 3),
+        ("howto-parameters-and-sweeps.md", 4),
         ("howto-signals.md", 4),
         ("howto-objectives.md", 4),
         ("library.md", 1),
