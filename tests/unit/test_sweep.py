@@ -107,9 +107,10 @@ def test_chunks_and_the_order_of_points_change_no_number(grid):
         assert other.data["node.a"].dims == ("point",) and other.data["time"].attrs["units"] == "ms"
 
 
-def test_memory_is_kept():
+def test_memory_is_kept(capsys):
     sweep = {"k": np.linspace(0.0, 0.3, 40)}
-    free = Sweep(Simulator(network(), DT), sweep).run(TIME, monitors=["x"], key=KEY)
+    free = Sweep(Simulator(network(), DT), sweep).run(TIME, monitors=["x"], key=KEY, progress=True)
+    assert "point" in capsys.readouterr().err  # a bar
     assert free.batch == 40 and 0 < free.memory < 1e9
     budget = free.memory / 4
     tight = Sweep(Simulator(network(), DT), sweep, memory=budget).run(TIME, monitors=["x"], key=KEY)

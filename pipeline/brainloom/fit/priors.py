@@ -205,7 +205,8 @@ class Homotopic(Prior):
     Parameters
     ----------
     left, right : (pair,) arrays of int
-        Indices of regions that are each other's counterpart.
+        Indices of regions that are each other's counterpart. One (region,) array alone gives the counterpart of
+        each region, -1 where there is none.
     strength : float
     scale : number or Quantity
         Typical difference of a pair, in the unit of the parameter.
@@ -213,9 +214,9 @@ class Homotopic(Prior):
 
     LABEL = "the homotopic penalty"
 
-    def __init__(self, left: Any, right: Any, strength: float = 1.0, scale: Any = 1.0) -> None:
+    def __init__(self, left: Any, right: Any = None, strength: float = 1.0, scale: Any = 1.0) -> None:
         super().__init__()
-        left, right = np.asarray(left), np.asarray(right)
+        left, right = _pairs(np.asarray(left)) if right is None else (np.asarray(left), np.asarray(right))
         if left.shape != right.shape or left.ndim != 1 or not len(left):
             raise ValueError(
                 f"left has shape {left.shape} and right {right.shape}; give one index a pair in each"
@@ -270,6 +271,19 @@ def as_prior(prior: Any) -> Any:
     if isinstance(prior, (list, tuple)):
         return Sum(*prior) if prior else None
     return prior
+
+
+def _pairs(partner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of regions from the counterpart of each."""
+    regions = np.arange(len(partner))
+    some = regions[partner >= 0]
+    for region in some:
+        if partner[region] >= len(partner) or partner[partner[region]] != region:
+            other = partner[region]
+            has = partner[other] if other < len(partner) else "none"
+            raise ValueError(f"region {region} has the counterpart {other}, but region {other} has {has}")
+    first = some[partner[some] > some]
+    return first, partner[first]
 
 
 def _half_squares(x: Any) -> Any:
