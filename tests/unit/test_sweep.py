@@ -11,11 +11,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from brainloom import BOLD, HopfStep, Network, OUProcess, Simulator, Sweep, WilsonCowanStep
+from brainloom import (
+    BOLD,
+    Coupling,
+    HopfStep,
+    Network,
+    OUProcess,
+    Simulator,
+    Sweep,
+    WilsonCowanDelayedStep,
+    WilsonCowanStep,
+)
 from brainloom.core.units import UnitError
 from brainloom.fit import parameters as P
 from brainloom.observe import RunningFC
-from brainloom.substitute import names
+from brainloom.substitute import names, place, substituted
 from brainloom.sweep import _memory
 
 N, DT, TIME = 4, 0.5, 50.0
@@ -192,6 +202,31 @@ def test_observers_noise_starts_couplings_and_shared_parameters_are_swept():
         units["node.noise_E.tau"] == "ms" and units["observe.bold.tau"] == "s" and units["node.init_E"] == "1"
     )
     assert factor.value() == 1.0 and observer.tau == BOLD(20 * u.ms).tau  # the originals are as they were
+
+
+def test_couplings_edges_and_own_delays_are_replaced():
+    def made(weights, gain, other):
+        node = HopfStep(N, a=-0.1)
+        first = Coupling("additive", conn=weights, k=gain, name="e")
+        return Network(
+            node, couplings=[first, Coupling("tanh", conn=WEIGHTS, k=other, name="f", shape={"scale": other})]
+        )
+
+    model = made(P.edges(WEIGHTS), 0.1, P.positive(0.2))
+    values = {"e_conn.values": [2.0 * WEIGHTS[WEIGHTS != 0]], "e.k": [0.3], "f.k": [0.4], "f.scale": [0.4]}
+    places = [place(model, name, value) for name, value in values.items()]
+    other, _ = substituted(model, {one: jnp.asarray(one.values[0]) for one in places})
+    expected = made(2.0 * WEIGHTS, 0.3, 0.4).parameter_values()
+    found = other.parameter_values()
+    assert set(found) == set(expected)
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-14, err_msg=name)
+    np.testing.assert_allclose(model.parameter_values()["e.weights"], WEIGHTS, rtol=1e-14)
+    own = WilsonCowanDelayedStep(2)
+    found = Sweep(lambda m: m.parameter_values()["delay_ee"] * 2.0, {"delay_ee": [1.0, 3.0]}, model=own).run()
+    np.testing.assert_array_equal(found["output"], [2.0, 6.0])
+    with pytest.raises(ValueError, match="delay_ee goes from 1 to 30; its bounds are 0 and 20"):
+        Sweep(Simulator(own, DT), {"delay_ee": [1.0, 30.0]})
 
 
 def test_functions_of_any_module_are_swept():
