@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 # Before brainstate, which resets jax to single precision when it is imported.
+import brainloom.models  # noqa: F401
 from brainloom.core.units import UnitError
 
 # isort: split

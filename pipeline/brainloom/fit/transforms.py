@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 # Before brainstate, which resets jax to single precision when it is imported.
+import brainloom.models  # noqa: F401
 from brainloom.core.units import UnitError, parse
 
 # isort: split
