@@ -171,6 +171,7 @@ def _fit_one(
         | {f"model_{name}": np.asarray(value) for name, value in features.items()}
         | {
             "theta": np.asarray(fits.theta),
+            "fisher": np.asarray(fits.fisher[best]),
             "history": np.asarray(fits.history),
             "loss": loss,
             "n_steps": np.asarray(fits.n_steps),
@@ -286,6 +287,10 @@ def _dataset(
         "stability_margin": variable(
             ("predictor",), stack("margin"), "1/s", "distance of the slowest mode from instability, with delays"
         ),
+        "fisher": variable(
+            ("predictor", "coordinate", "coordinate_to"), stack("fisher"), "1",
+            "Fisher information of the recordings at the best start",
+        ),
         "frequency_hz": variable(("region",), np.full(n, np.nan), "Hz", "natural frequency, not used here"),
     }  # fmt: skip
     labels = connectome["region"].values.astype(str)
@@ -308,6 +313,7 @@ def _dataset(
         "region": ("region", labels),
         "region_to": ("region_to", labels),
         "coordinate": ("coordinate", np.array(setup.space.labels(list(labels)), dtype=str)),
+        "coordinate_to": ("coordinate_to", np.array(setup.space.labels(list(labels)), dtype=str)),
     }
     attrs: dict[str, Any] = {
         "model": setup.structure.model.__name__,

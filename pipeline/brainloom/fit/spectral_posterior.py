@@ -11,7 +11,6 @@ import xarray as xr
 
 from brainloom.fit.posterior import IDENTIFIED, WEAKLY
 from brainloom.fit.spectral_problem import spectral_problem
-from brainloom.fit.spectral_search import best_point
 
 
 def posterior_spectral(
@@ -41,7 +40,7 @@ def posterior_spectral(
     setup, problem = spectral_problem(config, connectome, signal)
     best = fit.sel(predictor="model").isel(start=int(fit["best_start"].sel(predictor="model")))
     theta = jnp.asarray(best["theta"].values)
-    fisher = np.asarray(best_point(setup, problem, theta).fisher)
+    fisher = best["fisher"].values
     prior = setup.space.prior_sd()
     level = float(config["identify"]["level"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from brainloom.core.errors import ConfigError, DataError
+from brainloom.engine import Arrays
 from brainloom.fit.spectral_model import (
     Problem,
     SpectralSetup,
@@ -23,7 +25,7 @@ from brainloom.fit.spectral_model import (
 )
 from brainloom.fit.spectral_space import DEFAULTS, ELECTRIC, sensor_noise_names, space_from_config
 from brainloom.io.lead_field import reference_matrix
-from brainloom.linear.equilibrium import checked_fixed_point
+from brainloom.linear.equilibrium import fixed_point, is_found
 from brainloom.models import NeuralMass, get_model
 from brainloom.network import Network
 from brainloom.observe.balloon import VARIANTS
@@ -268,13 +270,12 @@ def _rest(
     """
     read = ("values", "fixed", "start", "weights", "lengths", "noise_ratio")
     ready = as_arrays({key: problem[key] for key in read})
-    zero = jnp.zeros(setup.space.size)
-    values = network_values(setup, ready, parameters(setup, ready, zero))
+    values = _start_values(setup, ready)
     guess = {
         name: jnp.asarray(value) for name, value in network.node.initial_values(key=jax.random.key(0)).items()
     }
-    state = checked_fixed_point(setup.structure, values, guess)
-    if not bool(stable(setup, values, state)):
+    state, error = fixed_point(setup.structure, values, guess)
+    if not (bool(is_found(error)) and bool(_stable(setup, ready, state))):
         raise DataError(
             f"sub-{signal.attrs.get('subject', '?')}: {setup.structure.model.__name__} has no stable fixed point at the "
             "starting values, so it has no spectra by linear theory; change model.parameters or the start of k"
@@ -284,27 +285,46 @@ def _rest(
 
 def _scales(setup: SpectralSetup, problem: Problem, wanted: Sequence[str]) -> dict[str, float]:
     """Gains and noises with which the model at its start has the power of the recording."""
-    ready = as_arrays(problem)
-    given = dict(parameters(setup, ready, jnp.zeros(setup.space.size)))
-    silent = {name: jnp.zeros(()) for name in given if name.startswith(("bold_noise", "sensor_noise"))}
-    rest = (network_values(setup, ready, given), ready["guess"])
+    if not wanted:
+        return {}
+    own = _powers(setup, as_arrays(problem))
     noises = sensor_noise_names(setup.modalities)
     found: dict[str, float] = {}
     ratios = []
     for name in setup.modalities:
-        data, middle = problem[name], ready[name]["node"].mean(axis=1, keepdims=True)
+        data = problem[name]
         power = np.real(np.einsum("fii->f", data["csd"])) / data["csd"].shape[-1]
-        args = (ready, given | silent, setup, rest, middle)
-        csd = bold_csd(*args) if name == "bold" else electric_csd(*args, name, "component")
-        own = np.real(np.einsum("fii->f", np.asarray(csd))) / data["csd"].shape[-1]
+        ratio = float(power.sum() / np.asarray(own[name]).sum())
         if name == "bold":
-            tr = problem["repetition_time"]
-            found["bold_noise"] = float(np.sqrt(NOISE_SHARE * np.median(power) / tr))
-            found["bold_gain"] = float(np.sqrt((1.0 - NOISE_SHARE) * power.sum() / own.sum()))
+            found["bold_noise"] = float(np.sqrt(NOISE_SHARE * np.median(power) / problem["repetition_time"]))
+            found["bold_gain"] = float(np.sqrt((1.0 - NOISE_SHARE) * ratio))
         else:
-            rate = data["sampling_frequency"]
-            found[noises[name]] = float(np.sqrt(0.5 * power.min() * rate))
-            ratios.append(np.sqrt(power.sum() / own.sum()))
+            found[noises[name]] = float(np.sqrt(0.5 * power.min() * data["sampling_frequency"]))
+            ratios.append(np.sqrt(ratio))
     if ratios:
         found["dipole_gain"] = float(np.exp(np.mean(np.log(ratios))))
     return {name: found[name] for name in wanted if name in found}
+
+
+@partial(jax.jit, static_argnums=0)
+def _powers(setup: SpectralSetup, problem: Problem) -> dict[str, jax.Array]:
+    """Power of each modality without measurement noise in the middle of each bin, mean over channels."""
+    given = dict(parameters(setup, problem, jnp.zeros(setup.space.size)))
+    given |= {name: jnp.zeros(()) for name in given if name.startswith(("bold_noise", "sensor_noise"))}
+    rest = (network_values(setup, problem, given), problem["guess"])
+    found = {}
+    for name in setup.modalities:
+        args = (problem, given, setup, rest, problem[name]["node"].mean(axis=1, keepdims=True))
+        csd = bold_csd(*args) if name == "bold" else electric_csd(*args, name, "component")
+        found[name] = jnp.mean(jnp.real(jnp.diagonal(csd, axis1=1, axis2=2)), axis=1)
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _stable(setup: SpectralSetup, problem: Problem, state: Arrays) -> jax.Array:
+    return stable(setup, _start_values(setup, problem), state)
+
+
+@partial(jax.jit, static_argnums=0)
+def _start_values(setup: SpectralSetup, problem: Problem) -> Arrays:
+    return network_values(setup, problem, parameters(setup, problem, jnp.zeros(setup.space.size)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from brainloom.fit.optimise import Fits
 from brainloom.fit.spectral_model import Point, Problem, SpectralSetup, point
 
 # A step that promises less than this many units of log density ends the search.
@@ -21,10 +21,21 @@ LONGEST = 0.3
 RETREATS = 6
 
 
+class Search(NamedTuple):
+    """Results of all starts: best point, objective at every step (NaN after the end), and Fisher information there."""
+
+    theta: jax.Array
+    history: jax.Array
+    loss: jax.Array
+    n_steps: jax.Array
+    converged: jax.Array
+    fisher: jax.Array
+
+
 @partial(jax.jit, static_argnums=(0, 4))
 def search_starts(
     setup: SpectralSetup, problem: Problem, starts: jax.Array, n_starts: jax.Array, max_steps: int
-) -> Fits:
+) -> Search:
     """
     Minimise `brainloom.fit.spectral_model.objective` from every start.
 
@@ -45,25 +56,26 @@ def search_starts(
 
     Returns
     -------
-    Fits
+    Search
     """
     at = partial(point, setup, problem)
 
-    def run(k: jax.Array, results: Fits) -> Fits:
+    def run(k: jax.Array, results: Search) -> Search:
         fit = _search(at, problem["prior_sd"], starts[k], max_steps)
         return jax.tree.map(lambda all_starts, one: all_starts.at[k].set(one), results, fit)
 
-    empty = Fits(
+    empty = Search(
         jnp.full_like(starts, jnp.nan),
         jnp.full((len(starts), max_steps), jnp.nan, starts.dtype),
         jnp.full(len(starts), jnp.nan, starts.dtype),
         jnp.zeros(len(starts), int),
         jnp.zeros(len(starts), bool),
+        jnp.full((*starts.shape, starts.shape[1]), jnp.nan, starts.dtype),
     )
     return jax.lax.fori_loop(0, n_starts, run, empty)
 
 
-def _search(at, prior_sd: jax.Array, start: jax.Array, max_steps: int) -> Fits:
+def _search(at, prior_sd: jax.Array, start: jax.Array, max_steps: int) -> Search:
     precision = jnp.diag(prior_sd**-2)
     size = len(start)
 
@@ -109,7 +121,7 @@ def _search(at, prior_sd: jax.Array, start: jax.Array, max_steps: int) -> Fits:
     )
     theta, here, _, _, _, history, k, settled = jax.lax.while_loop(unfinished, step, carry)
     finite = jnp.isfinite(here.value)
-    return Fits(theta, history, jnp.where(finite, here.value, jnp.nan), k, settled & finite)
+    return Search(theta, history, jnp.where(finite, here.value, jnp.nan), k, settled & finite, here.fisher)
 
 
 @partial(jax.jit, static_argnums=0)
