@@ -54,13 +54,18 @@ def killed_at(step):
 
 
 WAYS = {
-    "adam": ("grad", lambda: optax.adam(optax.cosine_decay_schedule(0.1, 40)), 40, 1),
-    "starts": ("grad", lambda: optax.chain(optax.clip(1.0), optax.adam(0.05)), 25, 3),
-    "noisy": ("grad", lambda: optax.chain(optax.add_noise(0.1, 0.5, 0), optax.adam(0.05)), 25, 1),
+    "adam": (
+        "grad",
+        lambda: optax.chain(
+            optax.clip(5.0), optax.add_noise(0.1, 0.5, 0), optax.adam(optax.cosine_decay_schedule(0.1, 40))
+        ),
+        40,
+        1,
+    ),
     "scheduler": (
         "grad",
         lambda: braintools.optim.SGD(lr=braintools.optim.StepLR(base_lr=0.005, step_size=3, gamma=0.5)),
-        25,
+        15,
         1,
     ),
     "stages": ("grad", lambda: [(optax.adam(0.05), 15), (LBFGS, 15)], None, 2),
@@ -68,8 +73,7 @@ WAYS = {
     "starts of scipy": ("scipy", lambda: "Nelder-Mead", 25, 2),
     "cmaes": ("cmaes", lambda: 8, 12, 2),
     "nevergrad": ("nevergrad", lambda: "CMA", 12, 1),
-    "evolution": ("nevergrad", lambda: {"method": "DE", "population": 8}, 12, 1),
-    "swarm": ("nevergrad", lambda: "PSO", 12, 1),
+    "swarm": ("nevergrad", lambda: {"method": "PSO", "population": 8}, 12, 1),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -240,7 +241,7 @@ class Fitter:
                 raise StartError(records[0].message)
             judged = None
             if validation is not None:
-                judged = self._validate(trainable, validation, key if loss.seeds else None, records)
+                judged = self._validate(trainable, validation, loss, records)
         except BaseException:
             trainable.write(starts[0])  # callbacks have seen the model elsewhere
             raise
@@ -293,19 +294,27 @@ class Fitter:
         loss = Loss(self.model, trainable, self._loss, target, key)
         return score(loss, trainable.leaves(), key, n)
 
-    def _validate(self, trainable: Trainable, validation: Any, key: Any, records: list[Record]) -> np.ndarray:
-        """Validation loss of the best point of each start, in one compiled program; NaN where there is none."""
-        if callable(validation):
-            loss = Loss(self.model, trainable, lambda _: validation(self.model), None, key)
-        else:
-            loss = Loss(self.model, trainable, self._loss, validation, key)
+    def _validate(
+        self, trainable: Trainable, validation: Any, fitted: Loss, records: list[Record]
+    ) -> np.ndarray:
+        """Validation loss of the best point of each start, under the noise of the fit; NaN where there is none."""
+        keys = [typed(np.asarray(words, np.uint32)) for words in fitted.seeds] or [None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the loss itself has told of parameters without effect
+            if callable(validation):
+                loss = Loss(self.model, trainable, lambda _: validation(self.model), None, keys[0])
+            else:
+                loss = Loss(self.model, trainable, self._loss, validation, keys[0])
         program = jax.jit(lambda leaves, fixed: loss(leaves, fixed)[0])
         like = trainable.leaves()
         found = np.full(len(records), np.nan)
         for k, record in enumerate(records):
             if np.isfinite(record.best[1]):
                 at = [jnp.asarray(x, old.dtype) for x, old in zip(record.best[0], like, strict=True)]
-                found[k] = float(program(at, loss.fixed))
+                each = [
+                    program(at, loss.fixed if key is None else loss.with_key(key, loss.fixed)) for key in keys
+                ]
+                found[k] = float(np.mean(each))
         return found
 
     def _loss(self, target: Any) -> Any:

@@ -211,7 +211,10 @@ class Stage:
             inner = jnp.asarray(0)
             if self.searching:
                 steps = optax.tree.get(after, "num_linesearch_steps")
-                inner = jnp.where(usable, jnp.asarray(0 if steps is None else steps, int), 0)
+                # the last of them is the evaluation that the next step begins with
+                inner = jnp.where(
+                    usable, jnp.maximum(jnp.asarray(1 if steps is None else steps, int) - 1, 0), 0
+                )
             bad = jnp.where(usable, 0, carry.bad + 1)
             onward = Carry(moved, good, slope, worth, change, scale, bad, same & (scale == 1.0), state)
             return onward, (value, usable, promise, value - carry.worth, inner, aux)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from brainstate import nn
 
+from brainloom.fit.composed import Free
 from brainloom.fit.trainable import Leaves, Trainable
 
 Bounds = tuple[list[np.ndarray], list[np.ndarray]]
@@ -40,7 +41,7 @@ def scales(trainable: Trainable, bounds: Bounds) -> list[np.ndarray]:
     from the middle to 0.73 of it; otherwise the largest magnitude of the unconstrained values, or 1 if they are 0.
     """
     found = []
-    for leaf, low, high, param, _ in _leaves(trainable, bounds):
+    for leaf, low, high, param in _leaves(trainable, bounds):
         size = float(np.max(np.abs(leaf), initial=0.0))
         scale = 1.0 if size == 0.0 or (param is not None and _onto_interval(param, leaf.shape)) else size
         inside = np.isfinite(low) & np.isfinite(high)
@@ -71,17 +72,18 @@ def draw(trainable: Trainable, bounds: Bounds, n: int, key: jax.Array, spread: f
     sizes = scales(trainable, bounds)
     starts = [trainable.leaves()]
     with _drawing_from(key):
-        for _ in range(1, n):
-            new = []
-            for scale, (leaf, low, high, param, prior) in zip(sizes, _leaves(trainable, bounds), strict=True):
+        for number in range(1, n):
+            new: Leaves = []
+            for scale, (leaf, low, high, param) in zip(sizes, _leaves(trainable, bounds), strict=True):
                 around = leaf + spread * scale * rng.standard_normal(leaf.shape)
                 drawn = around
                 if param is not None and np.isfinite(low).all() and np.isfinite(high).all():
                     ends = [param.t.forward(jnp.asarray(end, leaf.dtype)) for end in (low, high)]
                     share = rng.uniform(size=leaf.shape)
                     drawn = _raw(param, ends[0] + share * (ends[1] - ends[0]))
-                elif prior is not None:
-                    drawn = _raw(param, prior.sample_init(leaf.shape))
+                elif param is not None:
+                    own = jax.random.fold_in(jax.random.fold_in(key, number), len(new))
+                    drawn = _from_prior(param, leaf.shape, own, around)
                 drawn = np.where(np.isfinite(drawn), drawn, around)  # a prior may reach out of the transform
                 new.append(jnp.asarray(np.clip(drawn, low, high), leaf.dtype))
             starts.append(new)
@@ -89,20 +91,22 @@ def draw(trainable: Trainable, bounds: Bounds, n: int, key: jax.Array, spread: f
 
 
 def _leaves(trainable: Trainable, bounds: Bounds) -> Iterator[tuple]:
-    """Each leaf with its interval, its parameter and its prior."""
+    """Each leaf with its interval and its parameter."""
     place = 0
     for name, state in trainable.states.items():
-        param = trainable.param(name)
         for leaf in jax.tree.leaves(state.value):
-            prior = getattr(param, "reg", None)
-            yield (
-                np.asarray(leaf),
-                bounds[0][place],
-                bounds[1][place],
-                param,
-                prior if isinstance(prior, PRIORS) else None,
-            )
+            yield np.asarray(leaf), bounds[0][place], bounds[1][place], trainable.param(name)
             place += 1
+
+
+def _from_prior(param: Any, shape: tuple[int, ...], key: jax.Array, without: np.ndarray) -> np.ndarray:
+    """Unconstrained numbers drawn from the prior of a parameter, if it has one that reaches into its range."""
+    if isinstance(param, Free):
+        try:
+            return _raw(param, param.draw(key))
+        except ValueError:
+            return without
+    return _raw(param, param.reg.sample_init(shape)) if isinstance(param.reg, PRIORS) else without
 
 
 def _onto_interval(param: Any, shape: tuple[int, ...]) -> bool:
