@@ -58,8 +58,7 @@ def noisy(model):
     ("backend", "optimizer", "n_steps", "atol"),
     [
         ("grad", optax.adam(optax.cosine_decay_schedule(0.1, 500)), 500, 1e-3),
-        ("grad", "lbfgs", 60, 1e-6),
-        ("grad", [(optax.adam(0.05), 30), (LBFGS, 60)], None, 1e-6),
+        ("grad", [(optax.adam(0.05), 30), ("lbfgs", 60)], None, 1e-6),
         ("scipy", None, 100, 1e-4),
         ("cmaes", None, 200, 1e-5),
         ("nevergrad", None, 150, 1e-4),

@@ -298,7 +298,8 @@ class Fitter:
         self, trainable: Trainable, validation: Any, fitted: Loss, records: list[Record]
     ) -> np.ndarray:
         """Validation loss of the best point of each start, under the noise of the fit; NaN where there is none."""
-        keys = [typed(np.asarray(words, np.uint32)) for words in fitted.seeds] or [None]
+        drawn = [typed(np.asarray(words, np.uint32)) for words in fitted.seeds]
+        keys: list[Any] = [*drawn] or [None]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the loss itself has told of parameters without effect
             if callable(validation):
