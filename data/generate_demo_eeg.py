@@ -56,7 +56,7 @@ UNITS = {
     "speed": "m/s",
     "bold_gain": "1/(s*Hz)",
     "bold_noise": "1",
-    "dipole_gain": "nA*m/(mV)",
+    "dipole_gain": "nA*m/mV",
     "sensor_noise": "V",
     "noise": "mV/s/sqrt(s)",
 }

@@ -103,28 +103,34 @@ def _observers(network: Network, fit: xr.Dataset, value: dict[str, Any]) -> dict
     state = checked_fixed_point(structure, values, network.node.initial_values(key=jax.random.key(0)))
     found: dict[str, Observer] = {}
     for name in str(fit.attrs["modality"]).split(","):
-        rest = np.asarray(observable_at(structure, values, state, "bold" if name == "bold" else "eeg"))
+        observable = "bold" if name == "bold" else "eeg"
+        rest = np.asarray(observable_at(structure, values, state, observable))
+        # fits count in the unit in which the model declares an observable, observers in the one that results show
+        declared = network.node.observables()[observable]
+        unit = parse(declared.unit, network.node.time_unit)
+        shown = parse(declared.shown or declared.unit, network.node.time_unit)
         if name == "bold":
             tr = float(fit.attrs["repetition_time"]) * SECOND
-            found[name] = BOLD(tr, bold_gain=value["bold_gain"], bold_baseline=rest)
+            found[name] = BOLD(tr, bold_gain=value["bold_gain"] / SECOND / unit, bold_baseline=rest * unit)
         elif name in ELECTRIC:
             every = SECOND / float(fit.attrs[f"{name}_sampling_frequency"])
-            found[name] = Sample("eeg", name, every) >> _sensors(name, fit, value["dipole_gain"], rest)
+            sensors = _sensors(name, fit, value["dipole_gain"], rest, unit, shown)
+            found[name] = Sample("eeg", name, every) >> sensors
     return found
 
 
-def _sensors(name: str, fit: xr.Dataset, gain: Any, rest: np.ndarray) -> Filter:
+def _sensors(name: str, fit: xr.Dataset, gain: Any, rest: np.ndarray, unit: Any, shown: Any) -> Filter:
     if f"{name}_lead_field" not in fit:
-        return Deviation(factor=gain, rest=rest)
+        scale = float(u.Quantity(1.0, unit=unit).to_decimal(shown))
+        return Deviation(factor=gain / scale, rest=rest * scale)
     kind = EEGLeadFieldModel if name == "eeg" else MEGLeadFieldModel
-    unit = str(fit.attrs.get(f"{name}_unit", {"eeg": "V", "meg": "T"}[name]))
+    own = str(fit.attrs.get(f"{name}_unit", {"eeg": "V", "meg": "T"}[name]))
     field = fit[f"{name}_lead_field"].values
-    offset = -field @ (1e-9 * gain * rest)
     return kind(
         L=field,
-        leadfield_unit=f"{unit}/(A*m)",
+        leadfield_unit=f"{own}/(A*m)",
         dims=("sensor", "region"),
-        sensor_unit=unit,
-        dipole_gain=gain,
-        bias=offset,
+        sensor_unit=own,
+        dipole_gain=gain * parse("nA*m") / unit,
+        bias=-field @ (1e-9 * gain * rest),
     )

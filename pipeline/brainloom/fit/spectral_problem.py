@@ -164,10 +164,11 @@ def parameter_units(
     noisy = noisy_states(config, model)[0]
     state = next(one for one in model.STATES if one.name == noisy)
     out = {"k": "1", "speed": "m/s", "noise": f"{state.unit}/sqrt({time_unit})".replace("time", time_unit)}
-    out |= {"bold_gain": f"1/(s*{known['bold'].unit})".replace("*1)", ")"), "bold_noise": "1"}
+    bold, eeg = known["bold"].unit, known["eeg"].unit
+    out |= {"bold_gain": "1/s" if bold == "1" else f"1/(s*{bold})", "bold_noise": "1"}
     at_sources = any(signal.attrs.get(f"{name}_space") == "region" for name in ELECTRIC)
-    unit = known["eeg"].unit
-    out["dipole_gain"] = f"recording/({unit})" if at_sources else f"nA*m/({unit})" if unit != "1" else "nA*m"
+    moment = "recording" if at_sources else "nA*m"
+    out["dipole_gain"] = moment if eeg == "1" else f"{moment}/({eeg})" if "/" in eeg else f"{moment}/{eeg}"
     for name in ELECTRIC:
         own = str(signal.attrs.get(f"{name}_unit", {"eeg": "V", "meg": "T"}[name]))
         out[f"sensor_noise_{name}"] = own
@@ -231,12 +232,17 @@ def _recording(name: str, config: Mapping, train: xr.Dataset, signal: xr.Dataset
     frequency = np.asarray(signal[f"{name}_csd_frequency"].values, float)
     width = float(np.diff(frequency).min()) if len(frequency) > 1 else 0.0
     nodes, _ = np.polynomial.legendre.leggauss(NODES if width else 1)  # two have equal weights
-    found = {
+    found: dict[str, Any] = {
         "node": frequency[:, None] + 0.5 * width * nodes,
         "csd": np.asarray(train[f"{name}_csd"].values, complex),
         "n_tapers": float(train[f"{name}_csd_n"]),
         "weight": float(config["fit"].get("objective", {}).get(name, 1.0)),
     }
+    if not np.isfinite(found["csd"]).all():
+        raise DataError(
+            f"sub-{signal.attrs.get('subject', '?')}: {name}_csd of the training part is not finite; "
+            "preprocess the recording with whole segments that are long enough for its bandwidth"
+        )
     if name == "bold":
         return found
     labels = [str(label) for label in signal[f"{name}_sensor"].values]
