@@ -300,6 +300,20 @@ def test_a_start_that_diverges_is_never_the_result(backend):
     assert float(model.gain.value()) == 3.0
 
 
+@pytest.mark.parametrize("backend", ["grad", "scipy", "cmaes"])
+def test_a_callback_ends_all_starts(backend):
+    def stop(info):
+        return info["step"] == 3 and info["start"] == 1
+
+    fitter = Fitter(Valley(), loss_fn=Valley.loss, backend=backend, callbacks=stop)
+    result = fitter.fit(n_steps=5, n_starts=3, key=KEY)
+    seen = np.isfinite(result.starts.history).sum(axis=1)
+    # a batch makes its steps together; otherwise the last start was not begun
+    assert seen[1] == 4 and seen[2] == (4 if backend == "grad" else 0)
+    assert np.isnan(result.starts.loss[2]) == (backend != "grad") and np.isfinite(result.best_loss)
+    assert backend != "grad" or (result.message == "ended by a callback" and result.n_steps == 4)
+
+
 # --- noise ---------------------------------------------------------------------------------------------
 
 

@@ -73,9 +73,10 @@ def descend(task: Task) -> None:
         if _run(task, Stage(task, optimizer, origin), number, n_steps, resumed):
             break
     total = sum(n for _, n in stages)
+    off = any(record.called_off for record in task.records)
     for record in task.records:
         record.converged = record.converged or record.settled()
-        record.message = record.message or f"made {total} steps"
+        record.message = record.message or ("ended by a callback" if off else f"made {total} steps")
 
 
 def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, np.ndarray] | None) -> bool:
@@ -99,23 +100,22 @@ def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, n
             *numbers, aux = seen
             value, usable, promise, change, inner = map(np.asarray, numbers)
             first = stage.fingerprint(carry, seen) if first is None else first
-            done += 1
+            done, called_off = done + 1, False
             for k in np.flatnonzero(live):
                 record, here = records[k], [leaf[k] for leaf in before]
                 record.n_steps += 1
                 record.n_inner += int(inner[k])
                 own = UNKNOWN if aux is None else jax.tree.map(lambda x: x[0], aux)
-                over = record.add(here, value[k], usable[k], own)
+                # callbacks hear no more of a fit that they have ended
+                over = record.add(here, value[k], usable[k], own, silent=called_off)
                 if usable[k]:
                     record.promised(float(promise[k]), float(change[k]), float(value[k]))
                 if not over and stage.searching and record.still():
                     over = record.converged = True
                     record.message = "the loss does not fall any more"
                 live[k] = not over
-                if record.called_off:
-                    break
+                called_off |= record.called_off
             stage.schedule()
-            called_off = any(record.called_off for record in records)
             if called_off or task.checkpoint.due(done) or done == n_steps or not live.any():
                 about = {"stage": number, "done": done, "live": live, "begun": begun}
                 _save(task, stage.start.leaves, carry, about, first)
