@@ -30,6 +30,11 @@ def observed(x: np.ndarray) -> np.ndarray:
     return ~np.isnan(x).any(axis=1)
 
 
+def without(x: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The frames that are there; `x` itself, in its own order in memory, where that is all: sums then round alike."""
+    return x if kept.all() else x[kept]
+
+
 def fill_censored(x: np.ndarray) -> np.ndarray:
     """Put straight lines in time where frames were scrubbed, the nearest value at the ends.
 
@@ -199,9 +204,11 @@ def clean(
     True
     """
     kept = observed(_as_segment(x))
-    filtered = bandpass(x, tr, band=band, order=order)[kept]
+    filtered = without(bandpass(x, tr, band=band, order=order), kept)
     if global_signal_regression:
         filtered = remove_global_signal(filtered)
+    if kept.all():
+        return zscore(filtered)
     cleaned = np.full((len(kept), filtered.shape[1]), np.nan)
     cleaned[kept] = zscore(filtered)
     return cleaned

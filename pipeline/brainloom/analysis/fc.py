@@ -57,7 +57,7 @@ def lagged_correlation(x: np.ndarray, lag: int = 1) -> np.ndarray:
     x = np.asarray(x, dtype=np.float64)
     later, earlier = x[lag:], x[: len(x) - lag]
     both = np.isfinite(later).all(axis=1) & np.isfinite(earlier).all(axis=1)
-    return _correlate(later[both], earlier[both])
+    return _correlate(later, earlier) if both.all() else _correlate(later[both], earlier[both])
 
 
 def upper(matrix: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     if len(starts) == 0:
         return np.zeros((0, 0))
     parts = [x[start : start + window] for start in starts]
-    parts = [part[np.isfinite(part).all(axis=1)] for part in parts]
+    parts = [part if np.isfinite(part).all() else part[np.isfinite(part).all(axis=1)] for part in parts]
     full = np.array([2 * len(part) >= window for part in parts])
     matrix = np.full((len(parts), len(parts)), np.nan)
     if full.any():

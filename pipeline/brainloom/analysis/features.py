@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from brainloom.analysis.clean import bandpass, clean, detrend_only, observed, remove_global_signal, zscore
+from brainloom.analysis.clean import (
+    bandpass,
+    clean,
+    detrend_only,
+    observed,
+    remove_global_signal,
+    without,
+    zscore,
+)
 from brainloom.analysis.dof import effective_dof
 from brainloom.analysis.fc import average_correlations, functional_connectivity, lagged_correlation
 from brainloom.analysis.fcd import fcd_segments, window_frames
@@ -30,7 +38,8 @@ def relative_variance(x: np.ndarray, tr: float, signal_config: Mapping[str, Any]
     -------
     (region,) float64 array with mean 1 (zeros when nothing varies).
     """
-    filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])[observed(x)]
+    filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])
+    filtered = without(filtered, observed(x))
     if signal_config["global_signal_regression"]:
         filtered = remove_global_signal(filtered)
     variance = filtered.var(axis=0)
@@ -86,7 +95,9 @@ def features(
     spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
     variance = [relative_variance(part, tr, signal_config) for part in parts]
     return {
-        "fc": average_correlations([functional_connectivity(x[observed(x)]) for x in cleaned], frames),
+        "fc": average_correlations(
+            [functional_connectivity(without(x, observed(x))) for x in cleaned], frames
+        ),
         "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
         "fcd": fcd_segments(cleaned, window, step),
         "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainloom.analysis.clean import detrend_only, observed, zscore
+from brainloom.analysis.clean import detrend_only, observed, without, zscore
 from brainloom.analysis.fcd import window_frames
 from brainloom.analysis.features import features
 from brainloom.analysis.spectra import peak_frequency, welch_psd
@@ -37,7 +37,7 @@ def temporal_snr(runs: Sequence[np.ndarray]) -> np.ndarray:
 
     0 for a region without variance. Meaningless, and near 0, for recordings whose mean was removed.
     """
-    runs = [run[observed(run)] for run in runs]
+    runs = [without(run, observed(run)) for run in runs]
     frames = [len(run) for run in runs]
     each = []
     for run in runs:
