@@ -34,6 +34,7 @@ from brainloom.fit.spectral_network import spectral_network
 from brainloom.fit.spectral_posterior import posterior_spectral
 from brainloom.fit.spectral_problem import parameter_units, spectral_problem
 from brainloom.fit.spectral_search import search_starts
+from brainloom.fit.spectral_space import observation_names
 from brainloom.fit.subject import _donor_weights, _family
 from brainloom.linear.linearised import linearise
 from brainloom.linear.spectra import lagged_band_covariance
@@ -161,7 +162,9 @@ def _fit_one(
     loss = np.asarray(fits.loss)
     best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
     values = jax.vmap(lambda theta: parameters(setup, problem, theta))(fits.theta)
-    wanted = [*dict.fromkeys([one.name for one in setup.space.entries] + list(REPORTED))]
+    # what a narrow prior fixes is needed to simulate, too
+    fixed = [*REPORTED, *observation_names(setup.modalities)]
+    wanted = [*dict.fromkeys([one.name for one in setup.space.entries] + fixed)]
     out = {f"value_{name}": np.asarray(values[name]) for name in wanted}
     margin, features = _features(setup, problem, fits.theta[best], grids)
     if not np.isfinite(loss).any():  # a control without a stable network; what is left is its start
