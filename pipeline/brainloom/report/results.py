@@ -77,6 +77,11 @@ class Results:
         return self.cohort.loc[self.cohort["included"] == "yes", "subject"].tolist()
 
     @property
+    def spectral(self) -> bool:
+        """Whether cross-spectra were fitted."""
+        return (self.params.get("fit") or {}).get("route") == "spectrum"
+
+    @property
     def model(self) -> str:
         """Name of the fitted model."""
         name = (self.params.get("model") or {}).get("name")

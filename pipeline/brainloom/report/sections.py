@@ -111,7 +111,11 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             wide=True,
             title="Mean spectra",
             caption="Of unfiltered, z-scored signals, mean over regions; line: mean over subjects, shade: their range. "
-            "Spectra are no part of the loss; HopfStep takes its regional frequencies from the training part.",
+            + (
+                "The fit sees the cross-spectra of the training part only."
+                if results.spectral
+                else "Spectra are no part of the loss; HopfStep takes its regional frequencies from the training part."
+            ),
             alt="Power spectra of recording, analytic model and simulation, mean over subjects.",
         ),
         "psd": draw(
@@ -162,8 +166,7 @@ def _score_alt(metrics, what: str, metric: str = "fc_r") -> str:
 def parameter_section(results: Results, usable) -> dict:
     """Estimates, identifiability, and truth where it is known."""
     parameters, truth = results.parameters, results.truth
-    # There the information is in units of the prior.
-    spectral = (results.params.get("fit") or {}).get("route") == "spectrum"
+    spectral = results.spectral  # there the information is in units of the prior
     figures: dict[str, Figure | bool | None] = {
         "identified": draw(
             parameter_figures.identified_figure,
