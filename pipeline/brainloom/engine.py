@@ -117,7 +117,7 @@ def prepare(structure: Structure, values: Arrays, dt: Any) -> Arrays:
     for slot, process in structure.processes:
         made = getattr(process[0], "prepare", None)  # coefficients that depend on dt, made once a run
         if made is not None:
-            found = made(process, _process_parameters(p, slot), dt)
+            found = made(process, process_parameters(p, slot), dt)
             p |= {f"noise_{slot}.{name}": value for name, value in found.items()}
     for term in structure.terms:
         if term.kind == "own":
@@ -174,7 +174,7 @@ def start_noise(structure: Structure, p: Arrays, shape: tuple[int, ...], key: ja
             else jax.random.normal(jax.random.fold_in(key, 7919 + index), draws, dtype)
         )
         normal = jnp.moveaxis(normal, -1, 0)
-        state = process[0].start(process, _process_parameters(p, slot), normal)
+        state = process[0].start(process, process_parameters(p, slot), normal)
         found |= {f"noise_{slot}.{k}": jnp.broadcast_to(v, shape) for k, v in state.items()}
     return found
 
@@ -236,7 +236,7 @@ def field(
     """Derivative of the coupled system, noise signals included; see `port_values`."""
     ports = port_values(structure, p, state, inputs, reads)
     slope = structure.model.rhs(p, state, ports, t)
-    return _with_signals(structure, p, state, slope)
+    return with_signals(structure, p, state, slope)
 
 
 def parameters_of(p: Arrays, term: Term) -> Arrays:
@@ -271,7 +271,8 @@ def listed_parameters(own: Arrays, kind: coupling.Kind, sources: jax.Array, n_ax
     return found
 
 
-def _with_signals(structure: Structure, p: Arrays, state: Arrays, slope: Arrays) -> Arrays:
+def with_signals(structure: Structure, p: Arrays, state: Arrays, slope: Arrays) -> Arrays:
+    """Derivatives with what noise processes add to them: signals, and the drift of multiplicative noise."""
     names = structure.model.state_names()
     slope = dict(slope)
     for slot, process in structure.processes:
@@ -293,13 +294,14 @@ def _drift_correction(structure: Structure, p: Arrays, state: Arrays, slot: str,
     x = state[slot]
 
     def g(value: jax.Array) -> jax.Array:
-        return process[0].kick(process, _process_parameters(p, slot), value, jnp.ones_like(value), 1.0)
+        return process[0].kick(process, process_parameters(p, slot), value, jnp.ones_like(value), 1.0)
 
     value, slope = jax.jvp(g, (x,), (jnp.ones_like(x),))
     return (-0.5 if meant == "ito" else 0.5) * value * slope
 
 
-def _process_parameters(p: Arrays, slot: str) -> Arrays:
+def process_parameters(p: Arrays, slot: str) -> Arrays:
+    """Parameters of the noise process at a state or port, without their prefix."""
     start = f"noise_{slot}."
     return {name.removeprefix(start): value for name, value in p.items() if name.startswith(start)}
 
@@ -347,7 +349,7 @@ def step(
         return port_values(structure, p, extra | values, inputs_at(stage), reads)
 
     def f(values: Arrays, stage: float) -> Arrays:
-        return _with_signals(
+        return with_signals(
             structure, p, extra | values, model.rhs(p, values, ports(values, stage), t + stage * dt)
         )
 
@@ -355,7 +357,7 @@ def step(
     if _is_map(model):
         moved = model.discrete_step(p, own, ports(own, 0.0))
         still: Any = dict.fromkeys(names, 0.0)
-        pushed = _with_signals(structure, p, state, still).items()
+        pushed = with_signals(structure, p, state, still).items()
         added = {k: dt * push for k, push in pushed if not isinstance(push, float)}
         for kick in (added, kicks(own) if callable(kicks) else kicks or {}):
             moved = moved | {k: moved[k] + more for k, more in kick.items()}
@@ -364,7 +366,7 @@ def step(
         def diagonal(values: Arrays) -> tuple[Arrays, Arrays]:
             arriving = ports(values, 0.0)  # held: the diagonal is that of the regions themselves
             return integrate.diagonal_jacobian(
-                lambda x: _with_signals(structure, p, extra | x, model.rhs(p, x, arriving, t)), values
+                lambda x: with_signals(structure, p, extra | x, model.rhs(p, x, arriving, t)), values
             )
 
         moved = integrate.stage_step(structure.method, f, own, dt, noise=kicks, diagonal=diagonal)
@@ -388,7 +390,7 @@ def _kicks(structure: Structure, p: Arrays, noise: jax.Array, dt: Any) -> Any:
     def at(values: Arrays) -> Arrays:
         found = dict(fixed)
         for slot, process, draws in moving:
-            kick = process[0].kick(process, _process_parameters(p, slot), values[slot], draws, dt)
+            kick = process[0].kick(process, process_parameters(p, slot), values[slot], draws, dt)
             found[slot] = found.get(slot, 0.0) + kick
         return found
 
@@ -403,6 +405,6 @@ def _next_signals(structure: Structure, p: Arrays, extra: Arrays, noise: jax.Arr
         start = f"noise_{slot}."
         now = {n.removeprefix(start): v for n, v in extra.items() if n.startswith(start)}
         draws = jnp.zeros_like(now["value"]) if noise is None else noise[len(structure.white) + k]
-        new = process[0].advance(process, _process_parameters(p, slot), now, draws, dt)
+        new = process[0].advance(process, process_parameters(p, slot), now, draws, dt)
         found |= {start + name: value for name, value in new.items()}
     return found

@@ -35,7 +35,7 @@ from brainloom.fit.spectral_posterior import posterior_spectral
 from brainloom.fit.spectral_problem import parameter_units, spectral_problem
 from brainloom.fit.spectral_search import search_starts
 from brainloom.fit.spectral_space import observation_names
-from brainloom.fit.subject import _donor_weights, _family
+from brainloom.fit.subject import donor_weights, family
 from brainloom.linear.linearised import linearise
 from brainloom.linear.spectra import lagged_band_covariance
 from brainloom.linear.stability import rightmost_roots
@@ -94,7 +94,7 @@ def fit_subject_spectral(
             controls,
             connectome["weights"].values,
             connectome["lengths"].values,
-            _donor_weights(donor, connectome),
+            donor_weights(donor, connectome),
             config["seed"],
         )
     )
@@ -299,7 +299,7 @@ def _dataset(
     labels = connectome["region"].values.astype(str)
     coords: dict[str, Any] = {
         "predictor": ("predictor", np.array(names, dtype=str)),
-        "family": ("predictor", np.array([_family(name) for name in names], dtype=str)),
+        "family": ("predictor", np.array([family(name) for name in names], dtype=str)),
         "start": ("start", np.arange(n_starts)),
         "parameter": ("parameter", np.array(listed, dtype=str)),
         "scope": (

@@ -123,7 +123,7 @@ def fit_subject(
         config["controls"],
         connectome["weights"].values,
         connectome["lengths"].values,
-        _donor_weights(donor, connectome),
+        donor_weights(donor, connectome),
         config["seed"],
     )
     fit, key = config["fit"], named_key(config["seed"], "fit", subject)
@@ -152,7 +152,7 @@ def fit_subject(
     return _dataset(setup, config, results, connectome, signal)
 
 
-def _donor_weights(donor: xr.Dataset | None, connectome: xr.Dataset) -> np.ndarray | None:
+def donor_weights(donor: xr.Dataset | None, connectome: xr.Dataset) -> np.ndarray | None:
     """Weights of another subject on the same regions; None if there is no such subject."""
     if donor is None or donor.attrs["subject"] == connectome.attrs["subject"]:
         return None
@@ -296,7 +296,7 @@ def _dataset(
     }
     coords = {
         "predictor": ("predictor", np.array(names, dtype=str)),
-        "family": ("predictor", np.array([_family(name) for name in names], dtype=str)),
+        "family": ("predictor", np.array([family(name) for name in names], dtype=str)),
         "start": ("start", np.arange(n_starts)),
         "parameter": ("parameter", np.array(parameters, dtype=str)),
         "scope": ("parameter", np.array(scope, dtype=str)),
@@ -319,6 +319,6 @@ def _dataset(
     return xr.Dataset(data, coords=coords, attrs=attrs)
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
     """Predictor family of a fitted connectome: the stable name of the metrics tables."""
     return "model_analytic" if name == "model" else name.split(":")[0]

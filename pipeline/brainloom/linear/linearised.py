@@ -89,7 +89,7 @@ def _linearise(
         """Derivatives, sources, own delayed observables and outputs, one row each."""
         own = rest | dict(zip(names, x, strict=True))
         there = arriving | dict(zip(ports, u, strict=True))
-        slope = engine._with_signals(plain, p, own, structure.model.rhs(p, own, there, 0.0))
+        slope = engine.with_signals(plain, p, own, structure.model.rhs(p, own, there, 0.0))
         found = [slope[name] for name in names]
         found += [engine.observe(structure, p, own, name) for name in sources]
         found += [engine.observe(structure, p, own, term.source) for term in own_terms]
@@ -233,7 +233,7 @@ def _channels(structure: Structure, p: Arrays, full: Arrays, ports: Sequence[str
         amplitude = jnp.broadcast_to(p[f"noise_{name}"], (n,))
         found.append(Channel(amplitude, None, None, names.index(name), -1))
     for slot, process in structure.processes:
-        own = engine._process_parameters(p, slot)
+        own = engine.process_parameters(p, slot)
         at = (names.index(slot), -1) if slot in names else (-1, ports.index(slot))
         factor = own.get("factor")
         if issubclass(process[0], OUProcess):
