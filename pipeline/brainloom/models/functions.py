@@ -9,8 +9,8 @@ import jax.numpy as jnp
 _SERIES = 0.1
 # Bound of y in the exponential tail, where its value is exactly 0: an overflow of y cannot give 0 * inf.
 _FAR = 1e30
-# And of |z|, where the tail is 0 in double precision.
-_NOTHING = 800.0
+# And of |z|, by the bytes of a number, where the tail is no more than the smallest one.
+_FARTHEST = {4: 87.0, 8: 708.0}
 
 
 def logistic(x: jax.Array | float) -> jax.Array:
@@ -78,12 +78,12 @@ def _tail_and_slope(z: jax.Array) -> tuple[jax.Array, jax.Array]:
     q = inside * inside
     series = 1.0 - jnp.abs(inside) / 2.0 + q * (1 / 12 - q * (1 / 720 - q * (1 / 30240 - q / 1209600)))
     slope = jnp.where(above, -0.5, 0.5) + inside * (1 / 6 - q * (1 / 180 - q * (1 / 5040 - q / 151200)))
-    size = jnp.where(near, 1.0, jnp.minimum(jnp.abs(z), _NOTHING))
-    e = jnp.exp(-size)
-    whole = 1.0 / (1.0 - e)
-    tail = e * whole
-    falls = tail * (1.0 - size * whole)
-    return jnp.where(near, series, size * tail), jnp.where(near, slope, jnp.where(above, falls, -falls))
+    far = jnp.abs(z) > _FARTHEST[z.dtype.itemsize]
+    size = jnp.where(near | far, 1.0, jnp.abs(z))
+    rest = jnp.exp(size) - 1.0
+    tail = jnp.where(far, 0.0, size / rest)
+    falls = jnp.where(far, 0.0, (1.0 - size - tail) / rest)
+    return jnp.where(near, series, tail), jnp.where(near, slope, jnp.where(above, falls, -falls))
 
 
 def second_order_synapse(
