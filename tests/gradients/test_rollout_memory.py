@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainloom import run_plan as runs
+from brainloom import run_plan
 from brainloom.network import Network
 from brainloom.simulate import Simulator
 
@@ -78,6 +78,6 @@ def test_memory_of_a_gradient_grows_by_one_state_a_page(delayed):
     few, many = needed(15_000), needed(60_000)
     carry = 8 * n * (2 + (122 if delayed else 0))  # x, y and the history of x
     samples = 8 * n * 450  # kept, and their cotangents
-    assert many - few < 1.2 * 45_000 / runs.PAGE * carry + 4 * samples
+    assert many - few < 1.2 * 45_000 / run_plan.PAGE * carry + 4 * samples
     assert many - few < 0.05 * 45_000 * carry  # all steps would need this many states
     assert many < 1e9

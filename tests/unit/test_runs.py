@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from brainloom import run_plan as runs
+from brainloom import run_plan, runs
 from brainloom.models.lowering import lower
 from brainloom.network import Network
 from brainloom.noise.counter import increments, key_words
@@ -175,7 +175,7 @@ def test_nothing_is_compiled_again_for_other_values_durations_and_keys():
         node = HopfStep(N, a=a, w=0.4, noise_x=0.05 * scale)
         return Simulator(Network(node, scale * WEIGHTS, delay=scale * LAGS, k=k, coupled_var="x"), DT)
 
-    page = DT * runs.PAGE
+    page = DT * run_plan.PAGE
     made().run(3 * page, key=KEY)
     made().run(4 * page, key=KEY, transient=page)
     count = runs.run_open._cache_size()

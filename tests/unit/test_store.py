@@ -293,7 +293,8 @@ def test_export_to_netcdf_keeps_values_labels_and_units(tmp_path):
     write_dataset(tmp_path / "a.zarr.zip", ds)
     export_dataset(tmp_path / "a.zarr.zip", tmp_path / "out" / "a.nc", to="netcdf")
     found = xr.load_dataset(tmp_path / "out" / "a.nc")
-    for name in ds.variables:
+    assert set(ds.variables) - set(found.variables) == {"nothing"}
+    for name in found.variables:
         np.testing.assert_array_equal(
             found[name].values, ds[name].values.astype(found[name].dtype), err_msg=str(name)
         )

@@ -27,8 +27,8 @@ def export_dataset(path: str | os.PathLike, out: str | os.PathLike, *, to: str =
     out : path-like
         The folder (Zarr version 3) or file (netCDF 3, 64-bit offsets) to make; it must not exist yet.
     to : {"zarr", "netcdf"}
-        The format. netCDF has no booleans, no 64-bit integers and no complex numbers: booleans become
-        0 and 1, integers 32-bit, and what does not fit is refused.
+        The format. netCDF has no booleans, no 64-bit integers, no complex numbers and no empty variables: booleans
+        become 0 and 1, integers 32-bit, empty variables are left out, and what does not fit is refused.
 
     Raises
     ------
@@ -112,11 +112,13 @@ def _long_strings(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _netcdf_types(ds: xr.Dataset, where: str) -> xr.Dataset:
-    """The nearest types that netCDF 3 has."""
+    """The nearest types that netCDF 3 has; an axis of length 0 would be taken for its unlimited one."""
     limits = np.iinfo(np.int32)
     changed = {}
     for name, variable in ds.variables.items():
         values = variable.values
+        if values.size == 0:
+            continue
         if values.dtype.kind == "c":
             raise StoreError(
                 f"{where}: variable {name!r} is complex, which netCDF cannot hold; export to zarr"
@@ -139,7 +141,7 @@ def _netcdf_types(ds: xr.Dataset, where: str) -> xr.Dataset:
             changed[name] = xr.Variable(variable.dims, values, _netcdf_attrs(variable.attrs))
     return xr.Dataset(
         {name: v for name, v in changed.items() if name not in ds.coords},
-        coords={name: changed[name] for name in ds.coords},
+        coords={name: changed[name] for name in ds.coords if name in changed},
         attrs=_netcdf_attrs(ds.attrs),
     )
 
