@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
-from brainloom.fit.identify import laplace
+from brainloom.fit.fc_errors import laplace
 from brainloom.fit.predict import constrained
 from brainloom.fit.subject import subject_problem, subject_setup
 

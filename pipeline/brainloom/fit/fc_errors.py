@@ -1,4 +1,4 @@
-"""What the data identify: error of every estimate, its interval, and the stiff and sloppy directions."""
+"""Errors of fits to FC: their intervals, and the stiff and sloppy directions of the correlations."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_fits import LABELS, N, connectome, small_config, subject_fit, subject_inputs
 
-from brainloom.fit.identify import laplace
+from brainloom.fit.fc_errors import laplace
 from brainloom.fit.optimise import fit_starts
 from brainloom.fit.posterior import posterior_dataset
 from brainloom.fit.predict import functional_connectivity
