@@ -36,7 +36,7 @@ class NeuralMass(brainstate.nn.Dynamics):
     **parameters
         Declared parameters, ``init_<state>``, ``noise_<state>`` and ``noise_<port>``. A parameter is a
         number, an array (region,), a quantity, an initialiser called with the shape, or
-        ``brainstate.nn.Param(value, t=transform, fit=True)``. A noise is the amplitude of white noise
+        ``brainstate.nn.Param(value, t=transform, fit=True)``; initial values may be trained, too. A noise is the amplitude of white noise
         (state/sqrt(time), states only) or a process of `brainloom.noise`.
     method : str
         Integrator of `update` and the default of simulations: ``exp_euler`` (as published), ``euler``,
@@ -249,7 +249,9 @@ class NeuralMass(brainstate.nn.Dynamics):
         found = {}
         for index, state in enumerate(self.STATES):
             given = getattr(self, f"init_{state.name}")
-            if callable(given):
+            if isinstance(given, brainstate.nn.Param):
+                given = given.value()
+            elif callable(given):
                 given = given(shape)
             if given is None and state.draw is not None:
                 draw_key = brainstate.random.split_key() if key is None else jax.random.fold_in(key, index)
