@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from brainloom.fit.archive import read_npz, write_npz
 
 
 def task_hash(static: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -37,20 +38,13 @@ def load(folder: Path | None, name: str) -> dict[str, np.ndarray] | None:
     if folder is None:
         return None
     try:
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+        return read_npz(folder / f"{name}.npz")
     except Exception:  # a truncated archive raises many kinds; any of them means: compute it again
         return None
 
 
 def save(folder: Path | None, name: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a checkpoint whole or not at all."""
-    if folder is None:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{name}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **dict(arrays))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / f"{name}.npz")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npz(folder / f"{name}.npz", arrays)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainloom.core.errors import StoreError
-from brainloom.fit.resume import write_npz
+from brainloom.fit.archive import read_npz, write_npz
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -200,8 +200,7 @@ class FitResult:
             The file is not a saved fit, or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_npz(Path(path))
             about = json.loads(str(arrays["about"]))
             if about.pop("format") not in (_FORMAT, "brainloom fit 1"):
                 raise ValueError

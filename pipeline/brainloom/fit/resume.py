@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from brainloom.core.errors import BrainloomError
+from brainloom.fit.archive import read_npz, write_npz
 
 _FORMAT = "brainloom checkpoint 1"
 _HEAD = {"format", "about", "key"}
@@ -20,16 +21,6 @@ _HEAD = {"format", "about", "key"}
 
 class CheckpointError(BrainloomError, ValueError):
     """A checkpoint is damaged, or was made by another fit."""
-
-
-def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write an archive whole or not at all; the same arrays give the same bytes."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **dict(arrays))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def digest(tree: Any) -> str:
@@ -123,8 +114,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in stored.files}
+            found = read_npz(self.path)
             if str(found["format"]) != _FORMAT:
                 raise ValueError
         except Exception as error:  # a truncated archive raises many kinds
