@@ -295,7 +295,7 @@ def test_a_subject_has_intervals_and_features(subject):
 
 def test_a_finished_fit_is_not_computed_again(subject, monkeypatch):
     recorded, folder, settings, fit, _ = subject
-    monkeypatch.setattr(spectral, "_fit_one", None)
+    monkeypatch.setattr(spectral, "search_starts", None)
     again = spectral.fit_subject_spectral("01", connectome(), recorded, None, settings, folder)
     xr.testing.assert_identical(again, fit)
 

@@ -13,13 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from brainloom.core.errors import DataError
-from brainloom.core.keys import named_key
-from brainloom.core.runtime import compiling_alone
 from brainloom.engine import Arrays
-from brainloom.fit import checkpoint
-from brainloom.fit.controls import control_connectomes
 from brainloom.fit.predict import correlation
+from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
 from brainloom.fit.problem import band_nodes
 from brainloom.fit.spectral_model import (
     Problem,
@@ -33,9 +29,8 @@ from brainloom.fit.spectral_model import (
 from brainloom.fit.spectral_network import spectral_network
 from brainloom.fit.spectral_posterior import posterior_spectral
 from brainloom.fit.spectral_problem import parameter_units, spectral_problem
-from brainloom.fit.spectral_search import search_starts
+from brainloom.fit.spectral_search import Search, search_starts
 from brainloom.fit.spectral_space import observation_names
-from brainloom.fit.subject import donor_weights, family
 from brainloom.linear.linearised import linearise
 from brainloom.linear.spectra import lagged_band_covariance
 from brainloom.linear.stability import rightmost_roots
@@ -86,51 +81,18 @@ def fit_subject_spectral(
         Regions differ, a modality is missing, the network is unstable at the starting values, or no start ended.
     """
     setup, problem = spectral_problem(config, connectome, signal)
-    controls = config.get("controls")
-    others = (
-        {}
-        if controls is None
-        else control_connectomes(
-            controls,
-            connectome["weights"].values,
-            connectome["lengths"].values,
-            donor_weights(donor, connectome),
-            config["seed"],
-        )
+    grids, max_steps = _grids(setup, config, signal), int(config["fit"]["max_steps"])
+    route = Route(
+        problem=problem,
+        starts=setup.space.starts,
+        search=lambda task, starts, n: search_starts(setup, task, starts, n, max_steps),
+        describe=lambda task, fits, best: _describe(setup, task, fits, best, grids),
+        depends=grids,
+        lost="the fit found no stable network from any of {n} starts; "
+        "change model.parameters or fit.parameters.k.start, or raise fit.starts",
     )
-    fit, key = config["fit"], named_key(config["seed"], "fit", subject)
-    room = max(fit["starts"], fit["control_starts"] if others else 1)
-    grids = _grids(setup, config, signal)
-    results = {}
-    for name, weights in {"model": connectome["weights"].values, **others}.items():
-        n_starts = fit["starts"] if name == "model" else fit["control_starts"]
-        starts = setup.space.starts(n_starts, key)
-        starts = jnp.concatenate([starts, jnp.zeros((room - n_starts, setup.space.size))])
-        task = problem | {"weights": jnp.asarray(weights * (1.0 - np.eye(len(weights))), starts.dtype)}
-        settings = json.dumps(
-            [config["modality"], fit, config["model"], config.get("code"), n_starts],
-            sort_keys=True,
-            default=str,
-        )
-        label = f"sub-{subject}_{name.replace(':', '-')}_{checkpoint.task_hash(settings, _flat(task | grids, starts))}"
-        found = checkpoint.load(checkpoints, label)
-        if found is None:
-            found = _fit_one(setup, task, starts, n_starts, int(fit["max_steps"]), grids)
-            checkpoint.save(checkpoints, label, found)
-        results[name] = found
-        if name == "model" and not np.isfinite(found["loss"]).any():
-            raise DataError(
-                f"sub-{subject}: the fit found no stable network from any of {n_starts} starts; "
-                "change model.parameters or fit.parameters.k.start, or raise fit.starts"
-            )
+    results = fit_predictors(subject, connectome, donor, config, checkpoints, route)
     return _dataset(setup, config, results, connectome, signal, problem)
-
-
-def _flat(tree: Any, starts: jax.Array) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves} | {
-        "starts": np.asarray(starts)
-    }
 
 
 def _grids(setup: SpectralSetup, config: Mapping, signal: xr.Dataset) -> dict[str, Any]:
@@ -147,42 +109,20 @@ def _grids(setup: SpectralSetup, config: Mapping, signal: xr.Dataset) -> dict[st
     return grids
 
 
-def _fit_one(
-    setup: SpectralSetup,
-    problem: Problem,
-    starts: jax.Array,
-    n_starts: int,
-    max_steps: int,
-    grids: Mapping[str, Any],
-) -> dict[str, np.ndarray]:
-    """Fit one connectome and evaluate the best start."""
-    with compiling_alone("search_starts"):
-        search_starts(setup, problem, starts, 0, max_steps)  # no start: compiles, and computes nothing
-    fits = search_starts(setup, problem, starts, n_starts, max_steps)
-    loss = np.asarray(fits.loss)
-    best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
+def _describe(
+    setup: SpectralSetup, problem: Problem, fits: Search, best: int, grids: Mapping[str, Any]
+) -> Found:
+    """Parameters of all starts; features and information at the best one."""
     values = jax.vmap(lambda theta: parameters(setup, problem, theta))(fits.theta)
     # what a narrow prior fixes is needed to simulate, too
     fixed = [*REPORTED, *observation_names(setup.modalities)]
     wanted = [*dict.fromkeys([one.name for one in setup.space.entries] + fixed)]
     out = {f"value_{name}": np.asarray(values[name]) for name in wanted}
     margin, features = _features(setup, problem, fits.theta[best], grids)
-    if not np.isfinite(loss).any():  # a control without a stable network; what is left is its start
+    if not np.isfinite(fits.loss).any():  # a control without a stable network; what is left is its start
         margin, features = np.nan, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), features)
-    return (
-        out
-        | {f"model_{name}": np.asarray(value) for name, value in features.items()}
-        | {
-            "theta": np.asarray(fits.theta),
-            "fisher": np.asarray(fits.fisher[best]),
-            "history": np.asarray(fits.history),
-            "loss": loss,
-            "n_steps": np.asarray(fits.n_steps),
-            "converged": np.asarray(fits.converged),
-            "best": np.asarray(best),
-            "margin": np.asarray(margin),
-        }
-    )
+    out |= {f"model_{name}": np.asarray(value) for name, value in features.items()}
+    return out | {"fisher": np.asarray(fits.fisher[best]), "margin": np.asarray(margin)}
 
 
 def _features(
@@ -229,24 +169,6 @@ def _evaluate(
     return values, state, out
 
 
-_BOLD_FEATURES = {
-    "fc": ("fc_model", ("region", "region_to"), "1", "FC of the model, linear-noise"),
-    "lag1": ("lag1_model", ("region", "region_to"), "1", "lag-1 correlation of the model through the band"),
-    "variance": (
-        "variance_model",
-        ("region",),
-        "1",
-        "band-limited variance of the model relative to the mean",
-    ),
-    "psd": (
-        "psd_model",
-        ("region", "frequency"),
-        "1/Hz",
-        "power spectral density of the model, unit variance",
-    ),
-}
-
-
 def _dataset(
     setup: SpectralSetup,
     config: Mapping,
@@ -256,67 +178,43 @@ def _dataset(
     problem: Problem,
 ) -> xr.Dataset:
     """The fit dataset of docs/datasets.md."""
-    names, first = list(results), results["model"]
     entries = {one.name: one for one in setup.space.entries}
-    listed = [name.removeprefix("value_") for name in first if name.startswith("value_")]
-    n, n_starts = setup.space.n_regions, first["theta"].shape[0]
+    listed = [name.removeprefix("value_") for name in results["model"] if name.startswith("value_")]
     units = parameter_units(config, signal, setup.structure.model, setup.time_unit)
     units |= {one.name: one.unit for one in entries.values()}
     declared = {p.name: p.unit for p in setup.structure.model.PARAMETERS}
-
-    def estimates(found: dict) -> np.ndarray:
-        rows = [found[f"value_{name}"] for name in listed]
-        return np.stack([row[:, None] * np.ones(n) if row.ndim == 1 else row for row in rows], axis=1)
-
-    def stack(name: str) -> np.ndarray:
-        return np.stack([results[p][name] for p in names])
+    labels = connectome["region"].values.astype(str)
+    about = {
+        "parameter": listed,
+        "scope": ["regional" if name in entries and entries[name].regional else "global" for name in listed],
+        "unit": [declared.get(name, units.get(name, "1")) for name in listed],
+        "fitted": [name in entries for name in listed],
+    }
+    ds = predictor_dataset(results, listed, about, list(labels))
+    ds["final_loss"].attrs["long_name"] += ", negative log posterior density"
+    ds["stability_margin"].attrs["long_name"] += ", with delays"
 
     def variable(dims: tuple[str, ...], values: np.ndarray, unit: str, text: str) -> tuple:
-        return dims, values, {"units": unit, "long_name": text} if unit else {"long_name": text}
+        return dims, values, {"units": unit, "long_name": text}
 
-    each = ("predictor", "start")
-    steps = max(1, int(stack("n_steps").max()))
+    def stack(name: str) -> np.ndarray:
+        return np.stack([found[name] for found in results.values()])
+
     data: dict[str, Any] = {
-        "estimate": variable(
-            (*each, "parameter", "region"), np.stack([estimates(results[p]) for p in names]), "",
-            "estimate, in the unit of the parameter",
-        ),
-        "theta": variable((*each, "coordinate"), stack("theta"), "1", "unconstrained coordinate"),
-        "loss": variable((*each, "step"), stack("history")[:, :, :steps], "1", "objective at each step"),
-        "final_loss": variable(each, stack("loss"), "1", "objective reached, negative log posterior density"),
-        "n_steps": variable(each, stack("n_steps"), "1", "steps taken"),
-        "converged": variable(each, stack("converged"), "", "stopped by itself"),
-        "best_start": variable(("predictor",), stack("best"), "", "start with the lowest objective"),
-        "stability_margin": variable(
-            ("predictor",), stack("margin"), "1/s", "distance of the slowest mode from instability, with delays"
-        ),
         "fisher": variable(
-            ("predictor", "coordinate", "coordinate_to"), stack("fisher"), "1",
+            ("predictor", "coordinate", "coordinate_to"),
+            stack("fisher"),
+            "1",
             "Fisher information of the recordings at the best start",
         ),
-        "frequency_hz": variable(("region",), np.full(n, np.nan), "Hz", "natural frequency, not used here"),
-    }  # fmt: skip
-    labels = connectome["region"].values.astype(str)
+        "frequency_hz": variable(
+            ("region",), np.full(len(labels), np.nan), "Hz", "natural frequency, not used here"
+        ),
+    }
+    coordinates = np.array(setup.space.labels(list(labels)), dtype=str)
     coords: dict[str, Any] = {
-        "predictor": ("predictor", np.array(names, dtype=str)),
-        "family": ("predictor", np.array([family(name) for name in names], dtype=str)),
-        "start": ("start", np.arange(n_starts)),
-        "parameter": ("parameter", np.array(listed, dtype=str)),
-        "scope": (
-            "parameter",
-            np.array(
-                ["regional" if name in entries and entries[name].regional else "global" for name in listed]
-            ),
-        ),
-        "unit": (
-            "parameter",
-            np.array([declared.get(name, units.get(name, "1")) for name in listed], dtype=str),
-        ),
-        "fitted": ("parameter", np.array([name in entries for name in listed])),
-        "region": ("region", labels),
-        "region_to": ("region_to", labels),
-        "coordinate": ("coordinate", np.array(setup.space.labels(list(labels)), dtype=str)),
-        "coordinate_to": ("coordinate_to", np.array(setup.space.labels(list(labels)), dtype=str)),
+        "coordinate": ("coordinate", coordinates),
+        "coordinate_to": ("coordinate_to", coordinates),
     }
     attrs: dict[str, Any] = {
         "model": setup.structure.model.__name__,
@@ -327,8 +225,6 @@ def _dataset(
     }
     for name in setup.modalities:
         if name == "bold":
-            for key, (target, dims, unit, text) in _BOLD_FEATURES.items():
-                data[target] = variable(("predictor", *dims), stack(f"model_{key}"), unit, text)
             coords["frequency"] = ("frequency", signal["frequency"].values, {"units": "Hz"})
             attrs["repetition_time"] = float(signal.attrs["repetition_time"])
             continue
@@ -348,4 +244,4 @@ def _dataset(
             for key, value in signal.attrs.items()
             if key in (f"{name}_sampling_frequency", f"{name}_unit", f"{name}_reference", f"{name}_space")
         }
-    return xr.Dataset(data, coords=coords, attrs=attrs)
+    return ds.assign(data).assign_coords(coords).assign_attrs(attrs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,8 @@ import numpy as np
 import xarray as xr
 
 from brainloom.core.errors import DataError
-from brainloom.core.keys import named_key
-from brainloom.core.runtime import compiling_alone
-from brainloom.fit import checkpoint
-from brainloom.fit.controls import control_connectomes
 from brainloom.fit.gauge import fix_gauge
-from brainloom.fit.optimise import fit_starts
+from brainloom.fit.optimise import Fits, fit_starts
 from brainloom.fit.predict import (
     constrained,
     correlation,
@@ -27,6 +22,7 @@ from brainloom.fit.predict import (
     lag1_covariances,
     model_spectrum,
 )
+from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
 from brainloom.fit.problem import FitSetup, Problem, make_problem, setup_from_config
 from brainloom.linear.jacobian import stability_margin
 
@@ -118,85 +114,32 @@ def fit_subject(
         Regions differ, or the fit diverged from every start.
     """
     setup = subject_setup(config, connectome)
-    problem = subject_problem(setup, config, connectome, signal)
-    controls = control_connectomes(
-        config["controls"],
-        connectome["weights"].values,
-        connectome["lengths"].values,
-        donor_weights(donor, connectome),
-        config["seed"],
-    )
-    fit, key = config["fit"], named_key(config["seed"], "fit", subject)
-    room = max(fit["starts"], fit["control_starts"] if controls else 1)
     frequency = signal["frequency"].values
-    results = {}
-    for name, weights in {"model": connectome["weights"].values, **controls}.items():
-        n_starts = fit["starts"] if name == "model" else fit["control_starts"]
-        starts = setup.space.starts(n_starts, key)
-        starts = jnp.concatenate([starts, jnp.zeros((room - n_starts, setup.space.size))])
-        task = problem | {"weights": jnp.asarray(weights, starts.dtype)}
-        arrays = {k: np.asarray(v) for k, v in task.items()} | {"starts": np.asarray(starts)}
-        settings = json.dumps([config["fit"], config["model"], config["code"], n_starts], sort_keys=True)
-        # Donors and seeds are told apart by their arrays, subjects by the folder name.
-        label = f"sub-{subject}_{name.replace(':', '-')}_{checkpoint.task_hash(settings, arrays)}"
-        found = checkpoint.load(checkpoints, label)
-        if found is None:
-            found = _fit_one(setup, task, starts, n_starts, config, frequency)
-            checkpoint.save(checkpoints, label, found)
-        results[name] = found
-        if name == "model" and not np.isfinite(found["loss"]).any():
-            raise DataError(
-                f"sub-{subject}: the fit diverged from all {n_starts} starts; "
-                "check the recording, or raise fit.lambda or fit.starts"
-            )
+    route = Route(
+        problem=subject_problem(setup, config, connectome, signal),
+        starts=setup.space.starts,
+        search=lambda task, starts, n: fit_starts(setup, task, starts, n, config["fit"]["max_steps"]),
+        describe=lambda task, fits, best: _describe(setup, task, fits, best, config, frequency),
+        depends=frequency,
+        lost="the fit diverged from all {n} starts; check the recording, or raise fit.lambda or fit.starts",
+    )
+    results = fit_predictors(subject, connectome, donor, config, checkpoints, route)
     return _dataset(setup, config, results, connectome, signal)
 
 
-def donor_weights(donor: xr.Dataset | None, connectome: xr.Dataset) -> np.ndarray | None:
-    """Weights of another subject on the same regions; None if there is no such subject."""
-    if donor is None or donor.attrs["subject"] == connectome.attrs["subject"]:
-        return None
-    if list(donor["region"].values) != list(connectome["region"].values):
-        return None
-    return donor["weights"].values
-
-
-def _fit_one(
-    setup: FitSetup,
-    problem: Problem,
-    starts: jax.Array,
-    n_starts: int,
-    config: Mapping,
-    frequency: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Fit one connectome and evaluate the best start."""
-    max_steps = config["fit"]["max_steps"]
-    with compiling_alone("fit_starts"):
-        fit_starts(setup, problem, starts, 0, max_steps)  # no start: compiles, and computes nothing
-    fits = fit_starts(setup, problem, starts, n_starts, max_steps)
-    loss = np.asarray(fits.loss)
-    best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
+def _describe(
+    setup: FitSetup, problem: Problem, fits: Fits, best: int, config: Mapping, frequency: np.ndarray
+) -> Found:
+    """Parameters of all starts, features of the best one."""
     level = config["model"]["noise_level"]
     saturation = config["model"]["parameters"].get("beta", 1.0)
     values = jax.vmap(lambda theta: fix_gauge(setup, problem, theta, level, saturation))(fits.theta)
     out = {f"value_{name}": np.asarray(value) for name, value in values.items()}
-    out |= {
-        f"model_{name}": np.asarray(v)
-        for name, v in _evaluate(setup, problem, fits.theta[best], frequency).items()
-    }
-    if not np.isfinite(loss).any():  # a control that diverged has no FC; what is left is its start
+    features = _evaluate(setup, problem, fits.theta[best], frequency)
+    out |= {f"model_{name}": np.asarray(value) for name, value in features.items()}
+    if not np.isfinite(fits.loss).any():  # a control that diverged has no FC; what is left is its start
         out["model_fc"] = np.full_like(out["model_fc"], np.nan)
-    margin = stability_margin(jnp.asarray(out.pop("model_jacobian")))
-    return out | {
-        "fc_model": out.pop("model_fc"),
-        "theta": np.asarray(fits.theta),
-        "history": np.asarray(fits.history),
-        "loss": loss,
-        "n_steps": np.asarray(fits.n_steps),
-        "converged": np.asarray(fits.converged),
-        "best": np.asarray(best),
-        "margin": np.asarray(margin),
-    }
+    return out | {"margin": np.asarray(stability_margin(jnp.asarray(out.pop("model_jacobian"))))}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -224,86 +167,25 @@ def _dataset(
     setup: FitSetup, config: Mapping, results: dict, connectome: xr.Dataset, signal: xr.Dataset
 ) -> xr.Dataset:
     """The fit dataset of docs/datasets.md."""
-    names = list(results)
     labels = list(connectome["region"].values)
     parameters = ["coupling", "homotopic", setup.local, "noise", "gain_in", "gain_out"]
     parameters += ["beta"] if setup.rotating else []
-    scope = ["global", "global"] + ["regional"] * (len(parameters) - 2)
     fitted = {*setup.space.global_names, *setup.space.regional_names}
     own = [name if name != setup.local else "local" for name in parameters]
-    first = results["model"]
-    n_starts, n = first["theta"].shape[0], len(labels)
-
-    def estimates(found: dict) -> np.ndarray:
-        rows = [found[f"value_{name}"] for name in own]
-        return np.stack([row[:, None] * np.ones(n) if row.ndim == 1 else row for row in rows], axis=1)
-
-    def stack(name: str) -> np.ndarray:
-        return np.stack([results[p][name] for p in names])
-
-    pair = ("predictor", "region", "region_to")
-    steps = max(1, int(stack("n_steps").max()))
-    data = {
-        "estimate": (
-            ("predictor", "start", "parameter", "region"),
-            np.stack([estimates(results[p]) for p in names]),
-            {"long_name": "estimate, in the unit of the parameter"},
-        ),
-        "theta": (
-            ("predictor", "start", "coordinate"),
-            stack("theta"),
-            {"units": "1", "long_name": "unconstrained coordinate (log deviation from the reference)"},
-        ),
-        "loss": (
-            ("predictor", "start", "step"),
-            stack("history")[:, :, :steps],
-            {"units": "1", "long_name": "objective at each step"},
-        ),
-        "final_loss": (
-            ("predictor", "start"),
-            stack("loss"),
-            {"units": "1", "long_name": "objective reached"},
-        ),
-        "n_steps": (("predictor", "start"), stack("n_steps"), {"units": "1", "long_name": "steps taken"}),
-        "converged": (("predictor", "start"), stack("converged"), {"long_name": "stopped by itself"}),
-        "best_start": (("predictor",), stack("best"), {"long_name": "start with the lowest objective"}),
-        "stability_margin": (
-            ("predictor",),
-            stack("margin"),
-            {"units": "1/s", "long_name": "distance of the slowest mode from instability"},
-        ),
-        "fc_model": (pair, stack("fc_model"), {"units": "1", "long_name": "FC of the model, linear-noise"}),
-        "lag1_model": (
-            pair,
-            stack("model_lag1"),
-            {"units": "1", "long_name": "lag-1 correlation of the model through the band"},
-        ),
-        "variance_model": (
-            ("predictor", "region"),
-            stack("model_variance"),
-            {"units": "1", "long_name": "band-limited variance of the model relative to the mean"},
-        ),
-        "psd_model": (
-            ("predictor", "region", "frequency"),
-            stack("model_psd"),
-            {"units": "1/Hz", "long_name": "power spectral density of the model, unit variance"},
-        ),
-        "frequency_hz": (
-            ("region",),
-            np.asarray(signal["peak_frequency"].values if setup.rotating else np.zeros(n)),
-            {"units": "Hz", "long_name": "natural frequency of the region"},
-        ),
+    about: dict[str, list] = {
+        "parameter": parameters,
+        "scope": ["global", "global"] + ["regional"] * (len(parameters) - 2),
+        "unit": [UNITS[name] for name in parameters],
+        "fitted": [name in fitted for name in own],
     }
+    ds = predictor_dataset(results, own, about, labels)
+    ds["theta"].attrs["long_name"] = "unconstrained coordinate (log deviation from the reference)"
+    ds["frequency_hz"] = (
+        ("region",),
+        np.asarray(signal["peak_frequency"].values if setup.rotating else np.zeros(len(labels))),
+        {"units": "Hz", "long_name": "natural frequency of the region"},
+    )
     coords = {
-        "predictor": ("predictor", np.array(names, dtype=str)),
-        "family": ("predictor", np.array([family(name) for name in names], dtype=str)),
-        "start": ("start", np.arange(n_starts)),
-        "parameter": ("parameter", np.array(parameters, dtype=str)),
-        "scope": ("parameter", np.array(scope, dtype=str)),
-        "unit": ("parameter", np.array([UNITS[name] for name in parameters], dtype=str)),
-        "fitted": ("parameter", np.array([name in fitted for name in own])),
-        "region": ("region", np.array(labels, dtype=str)),
-        "region_to": ("region_to", np.array(labels, dtype=str)),
         "frequency": ("frequency", signal["frequency"].values, {"units": "Hz"}),
         "coordinate": ("coordinate", np.array(setup.space.labels(labels, local=setup.local), dtype=str)),
     }
@@ -316,9 +198,4 @@ def _dataset(
         "margin": float(config["fit"]["margin"]),
         "repetition_time": float(signal.attrs["repetition_time"]),
     }
-    return xr.Dataset(data, coords=coords, attrs=attrs)
-
-
-def family(name: str) -> str:
-    """Predictor family of a fitted connectome: the stable name of the metrics tables."""
-    return "model_analytic" if name == "model" else name.split(":")[0]
+    return ds.assign_coords(coords).assign_attrs(attrs)
