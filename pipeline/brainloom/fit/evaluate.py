@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from brainloom.fit.fingerprint import fingerprint
 from brainloom.fit.trainable import Leaves, Trainable
 
 
@@ -44,6 +45,8 @@ class Loss:
         Words of each key; empty if nothing is drawn.
     has_aux : bool
         There is an auxiliary output.
+    programs : dict
+        What was compiled for it, see `compiled`; losses that are the same program may share it.
 
     Raises
     ------
@@ -93,8 +96,26 @@ class Loss:
             )
         self._several = n_realisations > 1
         self.fixed = (values, given)
+        self.programs: dict[Hashable, Any] = {}
         _warn_of_strangers(trainable, states, others)
         self.has_aux = bool(jax.tree.leaves(jax.eval_shape(self, trainable.leaves(), self.fixed)[1]))
+
+    def fingerprint(self) -> str | None:
+        """Hash of the traced function with its constants, not of what is in `fixed`; None if it is not known."""
+        given = self.fixed[1]
+        shape = str(jax.tree.structure((self._function.get_out_shapes(given), self.fixed)))
+        places = [str(place) for place in (*self._places, self.key_place)]
+        return fingerprint(self._function.get_jaxpr(given), shape, places, self._several)
+
+    def compiled(self, name: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gave when it was first called for `name`, by this loss or one that shares its programs."""
+        try:
+            hash(name)
+        except TypeError:  # an optimiser that cannot be a key
+            return make()
+        if name not in self.programs:
+            self.programs[name] = make()
+        return self.programs[name]
 
     def __call__(self, leaves: Leaves, fixed: Any) -> tuple[jax.Array, Any]:
         """Loss and auxiliary output at leaves."""

@@ -25,6 +25,9 @@ from brainloom.fit.task import Task
 from brainloom.fit.trainable import StartError, Trainable
 from brainloom.objectives import timeseries_rmse
 
+# Traced losses whose compiled programs a Fitter keeps.
+KEPT = 8
+
 
 class Fitter:
     """
@@ -116,6 +119,7 @@ class Fitter:
         self.loss_fn, self.predict, self.transient = loss_fn, predict, transient
         self.objective = timeseries_rmse if objective is None else objective
         self.search_space = search_space
+        self._programs: dict[str, dict] = {}
         self.callbacks = [callbacks] if callable(callbacks) else list(callbacks or ())
 
     def fit(
@@ -195,7 +199,7 @@ class Fitter:
         drawing = n_starts > 1 or self.backend in POPULATIONS
         if key is None and (drawing or checkpoint is not None):
             key = brainstate.random.split_key()
-        loss = Loss(self.model, trainable, self._loss, target, key, n_realisations)
+        loss = self._reused(Loss(self.model, trainable, self._loss, target, key, n_realisations))
         seeds = loss.seeds
         starts = [trainable.leaves()]
         words: list[int] = []
@@ -252,7 +256,9 @@ class Fitter:
         trainable.write(leaves)
         params = trainable.constrained(leaves)
         if aux is UNKNOWN:
-            aux = jax.jit(loss)(leaves, loss.fixed)[1] if loss.has_aux else None
+            aux = None
+            if loss.has_aux:
+                aux = loss.compiled("both", lambda: jax.jit(loss))(leaves, loss.fixed)[1]
         return FitResult(
             best_params=params,
             best_loss=best,
@@ -291,7 +297,7 @@ class Fitter:
         """
         trainable = Trainable(self.model)
         key = brainstate.random.split_key() if key is None else key
-        loss = Loss(self.model, trainable, self._loss, target, key)
+        loss = self._reused(Loss(self.model, trainable, self._loss, target, key))
         return score(loss, trainable.leaves(), key, n)
 
     def _validate(
@@ -306,7 +312,8 @@ class Fitter:
                 loss = Loss(self.model, trainable, lambda _: validation(self.model), None, keys[0])
             else:
                 loss = Loss(self.model, trainable, self._loss, validation, keys[0])
-        program = jax.jit(lambda leaves, fixed: loss(leaves, fixed)[0])
+        loss = self._reused(loss)
+        program = loss.compiled("value", lambda: jax.jit(lambda leaves, fixed: loss(leaves, fixed)[0]))
         like = trainable.leaves()
         found = np.full(len(records), np.nan)
         for k, record in enumerate(records):
@@ -317,6 +324,16 @@ class Fitter:
                 ]
                 found[k] = float(np.mean(each))
         return found
+
+    def _reused(self, loss: Loss) -> Loss:
+        """A loss that shares what was compiled for the same traced function before."""
+        known = loss.fingerprint()
+        if known is not None:
+            loss.programs = self._programs.pop(known, loss.programs)
+            self._programs[known] = loss.programs
+            while len(self._programs) > KEPT:
+                del self._programs[next(iter(self._programs))]
+        return loss
 
     def _loss(self, target: Any) -> Any:
         if self.loss_fn is not None:

@@ -70,7 +70,7 @@ def descend(task: Task) -> None:
             origin = [_as(resumed[f"origin_{k}"], like) for k, like in enumerate(origin)]
         elif number > 0:
             origin = _stack([_best(*pair) for pair in zip(task.records, task.starts, strict=True)])
-        if _run(task, Stage(task, optimizer, origin), number, n_steps, resumed):
+        if _run(task, _stage(task, optimizer, origin), number, n_steps, resumed):
             break
     total = sum(n for _, n in stages)
     off = any(record.called_off for record in task.records)
@@ -126,6 +126,15 @@ def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, n
     return all(record.ended for record in records)
 
 
+def _stage(task: Task, optimizer: Any, starts: Leaves) -> Stage:
+    """A stage at its starts; one that was compiled for the same loss before, if there is one."""
+    bounds = b"".join(np.asarray(x).tobytes() for x in (*task.low, *task.high))
+    about = ("stage", optimizer, len(task.records), task.clip, bounds)
+    stage = task.loss.compiled(about, lambda: Stage(task, optimizer, starts))
+    stage.begin(starts)
+    return stage
+
+
 class Stage:
     """
     One optimiser with its compiled step.
@@ -139,7 +148,6 @@ class Stage:
 
     def __init__(self, task: Task, optimizer: Any, starts: Leaves) -> None:
         self._scheduler = getattr(optimizer, "lr_scheduler", None)
-        self._before = self._scheduler.state_dict() if self._scheduler is not None else None
         transform = _transformation(optimizer)
         if task.clip is not None:
             transform = optax.with_extra_args_support(
@@ -236,10 +244,16 @@ class Stage:
             return jax.vmap(lambda one, alive: only_live(one, alive, rates, fixed))(carry, live)
 
         self.step = jax.jit(program)
+        self._transform, self._dtype = transform, number.dtype
+
+    def begin(self, starts: Leaves) -> None:
+        """Go to starts, (start, ...) arrays."""
+        self._before = self._scheduler.state_dict() if self._scheduler is not None else None
+        n = len(starts[0])
         zeros = jax.tree.map(jnp.zeros_like, starts)
-        size = jnp.ones(n, number.dtype)
+        size = jnp.ones(n, self._dtype)
         false = jnp.zeros(n, bool)
-        states = jax.vmap(transform.init)(starts)
+        states = jax.vmap(self._transform.init)(starts)
         self.start = Carry(
             starts, starts, zeros, jnp.inf * size, zeros, size, jnp.zeros(n, int), false, states
         )

@@ -58,15 +58,15 @@ def score(loss: Loss, leaves: Leaves, key: Any, n: int) -> Score:
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"n is {n}; it must be a whole number, at least 1")
     if loss.key_place is None:
-        value = float(jax.jit(lambda leaves, fixed: loss.once(leaves, fixed)[0])(leaves, loss.fixed))
+        once = loss.compiled("once", lambda: jax.jit(lambda leaves, fixed: loss.once(leaves, fixed)[0]))
+        value = float(once(leaves, loss.fixed))
         return Score(value, 0.0, np.array([value]), [])
     keys = jax.random.split(typed(brainstate.random.split_key() if key is None else key), n)
 
     # one after the other: a long simulation n times at once may not fit into memory
-    @jax.jit
-    def program(leaves: Leaves, keys: jax.Array, fixed: Any) -> jax.Array:
+    def each(leaves: Leaves, keys: jax.Array, fixed: Any) -> jax.Array:
         return jax.lax.map(lambda one: loss.once(leaves, loss.with_key(one, fixed))[0], keys)
 
-    values = np.asarray(program(leaves, keys, loss.fixed), float)
+    values = np.asarray(loss.compiled("scores", lambda: jax.jit(each))(leaves, keys, loss.fixed), float)
     words = np.asarray(jax.random.key_data(keys)).tolist()
     return Score(float(values.mean()), float(values.std(ddof=1)) if n > 1 else 0.0, values, words)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from brainloom.fit.cma_es import CMAES
+from brainloom.fit.evaluate import Loss
 from brainloom.fit.record import Record
 from brainloom.fit.resume import Tape
 from brainloom.fit.task import Task
@@ -83,17 +84,11 @@ def _search(task: Task, new: Any, options: Mapping[str, Any]) -> None:
     trainable, tape, population = task.trainable, Tape(task.checkpoint), options["population"]
     low, high, scale = (trainable.flat(side) for side in (task.low, task.high, task.scales))
 
-    @jax.jit
-    def losses_of(leaves: Leaves, fixed: Any) -> jax.Array:
-        def one(at: Leaves) -> jax.Array:
-            return task.loss(at, fixed)[0]
-
-        if task.chunk is None:
-            return jax.vmap(one)(leaves)
-        return jax.lax.map(one, leaves, batch_size=min(task.chunk, population))
+    loss, chunk = task.loss, None if task.chunk is None else min(task.chunk, population)
+    losses_of = loss.compiled(("population", chunk), lambda: _losses_of(loss, chunk))
 
     def evaluated(leaves: list[np.ndarray]) -> tuple[np.ndarray, None, None]:
-        return np.asarray(losses_of(leaves, task.loss.fixed), float), None, None
+        return np.asarray(losses_of(leaves, loss.fixed), float), None, None
 
     for k, (start, record) in enumerate(zip(task.starts, task.records, strict=True)):
         origin = trainable.flat(start)
@@ -118,6 +113,19 @@ def _search(task: Task, new: Any, options: Mapping[str, Any]) -> None:
         if record.called_off:
             break
     tape.save(last=True)
+
+
+def _losses_of(loss: Loss, chunk: int | None) -> Any:
+    """The compiled losses of a population."""
+
+    @jax.jit
+    def losses(leaves: Leaves, fixed: Any) -> jax.Array:
+        def one(at: Leaves) -> jax.Array:
+            return loss(at, fixed)[0]
+
+        return jax.vmap(one)(leaves) if chunk is None else jax.lax.map(one, leaves, batch_size=chunk)
+
+    return losses
 
 
 def _close(record: Record, steps: int, population: int) -> None:

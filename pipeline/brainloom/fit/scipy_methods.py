@@ -35,7 +35,9 @@ def minimise(task: Task) -> None:
     method = keywords.pop("method", "L-BFGS-B")
     sloped = method.lower() not in GRADIENT_FREE
     loss = task.loss
-    evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True) if sloped else loss)
+    evaluate = loss.compiled(
+        ("scipy", sloped), lambda: jax.jit(jax.value_and_grad(loss, has_aux=True) if sloped else loss)
+    )
     tape = Tape(task.checkpoint)
     for start, record in zip(task.starts, task.records, strict=True):
         _minimise(task, keywords, method, sloped, evaluate, tape, start, record)
