@@ -14,10 +14,10 @@ from brainloom.analysis.metric_rows import MetricRows
 from brainloom.analysis.peaks import alpha_peak
 from brainloom.analysis.spectra import psd_correlation, psd_rmse
 from brainloom.core.errors import DataError
+from brainloom.core.modalities import ELECTRIC
 
 #: Splits that are scored, as those of BOLD.
 SCORED = ("train", "test")
-ELECTRIC = ("eeg", "meg")
 
 Features = dict[str, np.ndarray]
 

@@ -11,6 +11,7 @@ from brainloom.cohort.layout import KINDS, dataset, study_file
 from brainloom.cohort.manifest import Row, extend_manifest, members, read_manifest, write_manifest
 from brainloom.core.config import time_step_problem
 from brainloom.core.errors import ConfigError, DataError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.io.bids import (
     atlas_path,
     duplicate_subjects,
@@ -187,7 +188,7 @@ def raw_files(config: Mapping[str, Any], subject: str) -> dict[str, list[str]]:
 
 def electric_sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The sections ``eeg`` and ``meg`` of a configuration, as far as the study has these modalities."""
-    return {name: config[name] for name in ("eeg", "meg") if name in config["modality"]}
+    return {name: config[name] for name in ELECTRIC if name in config["modality"]}
 
 
 def fetched_files(config: Mapping[str, Any]) -> list[str]:

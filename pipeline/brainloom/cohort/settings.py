@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from brainloom.core.modalities import ELECTRIC, MODALITIES
+
 # Keys below a section are written with a dot. A step sees nothing else of the configuration.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "index_cohort": (
@@ -34,8 +36,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 # With the route spectrum, in place of the above: the steps read the modalities and their sections too.
 _SPECTRUM: dict[str, tuple[str, ...]] = {
-    "index_cohort": (*SECTIONS["index_cohort"], "modality", "eeg", "meg"),
-    "preprocess_signal": (*SECTIONS["preprocess_signal"], "modality", "eeg", "meg"),
+    "index_cohort": (*SECTIONS["index_cohort"], "modality", *ELECTRIC),
+    "preprocess_signal": (*SECTIONS["preprocess_signal"], "modality", *ELECTRIC),
     "fit": (
         "model",
         "fit",
@@ -43,14 +45,13 @@ _SPECTRUM: dict[str, tuple[str, ...]] = {
         "signal.band",
         "signal.filter_order",
         "modality",
-        "eeg",
-        "meg",
+        *ELECTRIC,
     ),
-    "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order", "modality", "eeg", "meg"),
-    "simulate": ("model", "simulate", "signal", "modality", "eeg", "meg"),
+    "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order", "modality", *ELECTRIC),
+    "simulate": ("model", "simulate", "signal", "modality", *ELECTRIC),
     "analyse": (*SECTIONS["analyse"], "modality"),
     "group": (*SECTIONS["group"], "modality"),
-    "report": (*SECTIONS["report"], "modality", "eeg", "meg"),
+    "report": (*SECTIONS["report"], "modality", *ELECTRIC),
 }
 # What only one of the two routes reads, and what nothing reads while it is empty.
 _ONLY_FC = (
@@ -133,7 +134,7 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     A configuration without the keys that nothing reads, so that changing them makes nothing run again.
 
     These are the keys of the other route of fits, of modalities that are not used, of images and confounds that are not
-    asked for, and of empty lists of exports.
+    asked for, of stages where there is only the analytic one, and of empty lists of exports.
 
     Parameters
     ----------
@@ -148,6 +149,8 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     found = copy.deepcopy(dict(config))
     route, modality = found["fit"]["route"], found["modality"]
     unused = [*(_ONLY_SPECTRUM if route == "fc" else _ONLY_FC)]
+    if found["fit"]["stages"] == ["analytic"]:
+        unused.append("fit.stages")
     if not found["simulate"]["export"]:
         unused.append("simulate.export")
     unused += [
@@ -157,7 +160,7 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if "bold" not in modality:
         found["signal"] = {"splits": found["signal"]["splits"]}
-    for name in ("bold", "eeg", "meg"):
+    for name in MODALITIES:
         if name not in modality:
             unused += [name, f"fit.objective.{name}"]
     for path in unused:

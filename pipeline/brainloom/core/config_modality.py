@@ -6,6 +6,7 @@ import difflib
 import json
 from typing import Any
 
+from brainloom.core.modalities import ELECTRIC
 from brainloom.core.model_table import COUPLINGS, MODELS
 
 Found = list[tuple[tuple[str, ...], str]]
@@ -15,12 +16,11 @@ NETWORK_PARAMETERS = ("k", "noise", "speed")
 MODALITY_PARAMETERS = {
     "bold_gain": ("bold",),
     "bold_noise": ("bold",),
-    "dipole_gain": ("eeg", "meg"),
-    "sensor_noise": ("eeg", "meg"),
+    "dipole_gain": ELECTRIC,
+    "sensor_noise": ELECTRIC,
 }
 # Of these there is one value a subject.
 ONLY_GLOBAL = ("k", "speed", "sensor_noise")
-ELECTRIC = ("eeg", "meg")
 
 
 def shown(value: Any) -> str:

@@ -19,6 +19,7 @@ from brainloom.analysis.features import features
 from brainloom.analysis.meeg import meeg_features
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
+from brainloom.core.modalities import ELECTRIC
 from brainloom.core.units import parse
 from brainloom.fit.realise import bold_dataset
 from brainloom.fit.spectral import spectral_network
@@ -27,7 +28,6 @@ from brainloom.linear.equilibrium import checked_fixed_point
 from brainloom.network import Network
 from brainloom.simulate import Simulator
 
-ELECTRIC = ("eeg", "meg")
 SECOND = parse("s")
 # Bytes of EEG or MEG that are in memory at once while they are simulated, and that a dataset keeps at most.
 MOST_AT_ONCE = 400e6

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 # Before brainstate, which resets jax to single precision when it is imported.
+from brainloom.core.modalities import ELECTRIC, UNITS
 from brainloom.models import get_model
 from brainloom.models.declare import Arrays, Parameter
 
@@ -17,7 +18,6 @@ from brainloom.models.declare import Arrays, Parameter
 import brainunit as u
 
 from brainloom.core.units import parse
-from brainloom.fit.spectral_space import ELECTRIC
 from brainloom.linear.equilibrium import checked_fixed_point
 from brainloom.linear.measured import observable_at
 from brainloom.network import Network
@@ -124,7 +124,7 @@ def _sensors(name: str, fit: xr.Dataset, gain: Any, rest: np.ndarray, unit: Any,
         scale = float(u.Quantity(1.0, unit=unit).to_decimal(shown))
         return Deviation(factor=gain / scale, rest=rest * scale)
     kind = EEGLeadFieldModel if name == "eeg" else MEGLeadFieldModel
-    own = str(fit.attrs.get(f"{name}_unit", {"eeg": "V", "meg": "T"}[name]))
+    own = str(fit.attrs.get(f"{name}_unit", UNITS[name]))
     field = fit[f"{name}_lead_field"].values
     return kind(
         L=field,

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from brainloom.core.errors import ConfigError, DataError
+from brainloom.core.modalities import ELECTRIC, UNITS
 from brainloom.engine import Arrays
 from brainloom.fit.spectral_model import (
     Problem,
@@ -23,7 +24,7 @@ from brainloom.fit.spectral_model import (
     parameters,
     stable,
 )
-from brainloom.fit.spectral_space import DEFAULTS, ELECTRIC, sensor_noise_names, space_from_config
+from brainloom.fit.spectral_space import DEFAULTS, sensor_noise_names, space_from_config
 from brainloom.io.lead_field import reference_matrix
 from brainloom.linear.equilibrium import fixed_point, is_found
 from brainloom.models import NeuralMass, get_model
@@ -170,7 +171,7 @@ def parameter_units(
     moment = "recording" if at_sources else "nA*m"
     out["dipole_gain"] = moment if eeg == "1" else f"{moment}/({eeg})" if "/" in eeg else f"{moment}/{eeg}"
     for name in ELECTRIC:
-        own = str(signal.attrs.get(f"{name}_unit", {"eeg": "V", "meg": "T"}[name]))
+        own = str(signal.attrs.get(f"{name}_unit", UNITS[name]))
         out[f"sensor_noise_{name}"] = own
         if f"{name}_csd" in signal:
             out.setdefault("sensor_noise", own)

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from brainloom.core.errors import ConfigError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.models import NeuralMass
 
-ELECTRIC = ("eeg", "meg")
 # Scales that no prior knowledge fixes; they are found from the recording, and free within a factor of e^2.
 SCALES = ("bold_gain", "bold_noise", "dipole_gain", "sensor_noise")
 SCALE_SD = 2.0

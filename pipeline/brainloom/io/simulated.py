@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from brainloom.core.errors import DataError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.io.layout import subject_label, timeseries_path
 from brainloom.io.tables import write_json
 from brainloom.io.writing import write_description, write_timeseries
@@ -116,7 +117,7 @@ def write_bids_recording(
     What `brainloom.io.recordings.recording_files` finds. Parameters are those of `write_raw_fif` and
     `write_bids_derivative`; `kind` is ``eeg`` or ``meg``. Returns the path of the FIF file.
     """
-    if kind not in ("eeg", "meg"):
+    if kind not in ELECTRIC:
         raise DataError(f"kind of recording is {kind!r}; it must be eeg or meg")
     session_name = "" if session is None else f"_ses-{session}"
     base = Path(folder) / f"sub-{subject_label(subject)}"

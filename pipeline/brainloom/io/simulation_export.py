@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainloom.core.modalities import ELECTRIC
 from brainloom.io.simulated import write_bids_derivative, write_bids_recording
 
 if TYPE_CHECKING:
     import xarray as xr
 
-ELECTRIC = ("eeg", "meg")
 FORMATS = ("bids", "fif")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from brainloom.core.errors import DataError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.io.forward import sensor_positions
 from brainloom.io.lead_field import LeadField, unit_vectors
 
@@ -97,7 +98,7 @@ def sphere_lead_field(
     """
     import mne
 
-    if kind not in ("eeg", "meg"):
+    if kind not in ELECTRIC:
         raise DataError(f"kind is {kind!r}; it must be 'eeg' or 'meg'")
     if space not in ("mni", "head"):
         raise DataError(f"space is {space!r}; it must be 'mni' or 'head'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from brainloom.core.modalities import ELECTRIC
 from brainloom.report.names import EMPIRICAL, number, predictor_colour, predictor_name
 from brainloom.report.style import MUTED, SURFACE, diverging_map, legend_above, log_axis, new_figure
 from brainloom.report.summary import SubjectSummary, finite_correlation, upper_triangle
@@ -40,7 +41,7 @@ def summarise_electric(out: SubjectSummary, datasets: dict) -> None:
     """Add the spectra of EEG and MEG to the summary of a subject; failed datasets are passed over."""
     good = {kind: ds for kind, ds in datasets.items() if ds.attrs.get("status", "ok") == "ok"}
     signal, fit = good.get("signal"), good.get("fit")
-    for name in ("eeg", "meg"):
+    for name in ELECTRIC:
         if signal is None or f"{name}_psd" not in signal:
             continue
         out.electric[name] = meeg_spectra(name, signal, fit, good.get("simulation"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from brainloom.core.modalities import ELECTRIC
 from brainloom.report import meeg_figures, score_figures, tables
 from brainloom.report.figure import draw
 from brainloom.report.headline import held_out_scores
 from brainloom.report.names import number
 from brainloom.report.results import Results
 from brainloom.report.summary import SubjectSummary
-
-ELECTRIC = ("eeg", "meg")
 
 
 def electric_modalities(results: Results) -> list[str]:

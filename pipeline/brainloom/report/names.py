@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from brainloom.core.modalities import ELECTRIC
+
 #: Predictor -> (readable name, colour, one-line meaning). The order is the order in figures and tables.
 #: Colours: models blue and green, references violet and grey, structure brown, fitted controls one orange family.
 PREDICTORS: dict[str, tuple[str, str, str]] = {
@@ -71,7 +73,7 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "metastability": ("Metastability", "metastability", 3),
     **{
         f"{name}_{key}": (f"{name.upper()} {head}", f"{name.upper()}: {label}", digits)
-        for name in ("eeg", "meg")
+        for name in ELECTRIC
         for key, head, label, digits in (
             ("psd_r", "spectrum r", "r of power spectra", 3),
             ("psd_rmse", "spectrum RMSE", "error of power spectra (decades)", 3),

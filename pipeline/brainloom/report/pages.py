@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from brainloom.core.modalities import ELECTRIC
 from brainloom.report import subject_figures
 from brainloom.report.figure import Figure, draw
 from brainloom.report.meeg_sections import electric_modalities, subject_meeg
@@ -168,7 +169,7 @@ def _facts(summary: SubjectSummary, fit) -> list[tuple[str, str]]:
         facts.append(("Connected pairs", f"{100 * data['density']:.0f} %"))
     if np.isfinite(data.get("repetition_time", np.nan)):
         facts.append(("Repetition time", f"{data['repetition_time']:g} s"))
-    for name in ("eeg", "meg"):
+    for name in ELECTRIC:
         if f"{name}_sensors" in data:
             facts.append(
                 (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainloom.core.errors import StoreError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.core.provenance import provenance_attrs
 from brainloom.core.runtime import device_kind
 from brainloom.steps._common import KIND_OF_LIST, guarded, parse, read_kind
@@ -113,7 +114,7 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
 def electric_part(signal: xr.Dataset) -> xr.Dataset:
     """Keep of a signal dataset what scores of EEG and MEG need."""
     keys = ("psd", "envelope_fc", "peak_frequency")
-    names = [f"{name}_{key}" for name in ("eeg", "meg") for key in keys if f"{name}_{key}" in signal]
+    names = [f"{name}_{key}" for name in ELECTRIC for key in keys if f"{name}_{key}" in signal]
     return signal[names]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainloom.core.errors import DataError
+from brainloom.core.modalities import ELECTRIC
 from brainloom.io.checks import check_subject
 from brainloom.io.layout import list_subjects, subject_label
 from brainloom.steps._common import guarded, parse
@@ -54,7 +55,7 @@ def _verdict(root: Path, label: str, params: dict[str, Any]) -> tuple[str, str]:
             symmetrise=params["connectome"]["symmetrise"],
             atlas_image=params["input"].get("atlas_image"),
             modality=params.get("modality", ["bold"]),
-            electric={name: params[name] for name in ("eeg", "meg") if name in params},
+            electric={name: params[name] for name in ELECTRIC if name in params},
         )
     except DataError as error:
         return "no", " ".join(str(error).split())
