@@ -44,6 +44,25 @@ def interval_steps(interval: Any, dt: float, unit: str, name: str = "sample_ever
     return steps
 
 
+def window_samples(truncate: Any, dt: float, unit: str, times: Sampling) -> int:
+    """
+    Base samples of a window of truncated backpropagation.
+
+    Raises
+    ------
+    ValueError
+        A sample of some result would fall into two windows.
+    """
+    steps = interval_steps(truncate, dt, unit, "truncate")
+    rows = times.every * math.lcm(times.ratio, *times.ratios)
+    if steps % rows:
+        raise ValueError(
+            f"truncate is {steps * dt:g} {unit}; it must be a multiple of the sampling interval, {rows * dt:g} {unit}, "
+            "so that the gradient of each sample stays in one window"
+        )
+    return steps // times.every
+
+
 def whole_steps(duration: Any, dt: float, unit: str) -> int:
     """Number of steps of a run; a rest shorter than dt is dropped with a warning."""
     ratio = float(number(duration, "time", "duration", unit)) / dt

@@ -43,6 +43,8 @@ class Plan:
         Steps whose mean is enough for each observer; divides its own interval.
     scales : tuple of float
         Factor of the observable of each observer, from the unit of the equations to that of results.
+    longest : int
+        Steps of a page at most.
     """
 
     structure: Structure
@@ -57,12 +59,14 @@ class Plan:
     ratios: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     scales: tuple[float, ...] = ()
+    longest: int = PAGE
 
     @property
     def page(self) -> int:
         """Steps of a page that holds no sample."""
-        span = math.lcm(1, *(k for k in self.strides if k <= PAGE))
-        return PAGE - PAGE % span if span <= PAGE else PAGE
+        most = self.longest
+        span = math.lcm(1, *(k for k in self.strides if k <= most))
+        return most - most % span if span <= most else most
 
     @property
     def watched(self) -> dict[str, float]:
@@ -100,7 +104,7 @@ def portions(plan: Plan, n_samples: int) -> list[tuple[int, int]]:
 
     found, done = [], 0
     while done < n_samples:
-        most = max(1, min(n_samples - done, PAGE // plan.every))
+        most = max(1, min(n_samples - done, plan.longest // plan.every))
         size = next(size for size in range(most, 0, -1) if fits(size, done))
         n = (n_samples - done) // size
         found.append((size, n))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from brainloom import engine, rollout
 from brainloom.engine import Arrays
 from brainloom.noise import counter
-from brainloom.run_plan import PAGE, Plan, parameters_of, portions, steps_in_pages
+from brainloom.run_plan import Plan, parameters_of
 
 
 def looking(plan: Plan, p: Arrays) -> Callable | None:
@@ -193,9 +193,14 @@ def sample_page(
     dt: Any,
     n_samples: int,
     index: Any,
+    keep: Callable[[Callable], Callable] = lambda f: f,
 ) -> tuple[tuple, Any]:
-    """`n_samples` base samples; intervals longer than a page go page by page without storing anything."""
-    if plan.every <= PAGE:
+    """
+    `n_samples` base samples; intervals longer than a page go page by page without storing anything.
+
+    `keep` wraps the pages of a long interval, with `jax.checkpoint` where a gradient is taken.
+    """
+    if plan.every <= plan.longest:
         return page(plan, p, carry, words, held, series, first, dt, n_samples * plan.every, index)
     # n_samples is 1 here
     size = plan.page
@@ -207,10 +212,11 @@ def sample_page(
         return page(plan, p, carry, words, held, some, first + number * size, dt, size)[0], None
 
     paged = jax.tree.map(lambda x: x[:cut].reshape(whole, size, *x.shape[1:]), series)
-    carry, _ = jax.lax.scan(jax.checkpoint(one), carry, (jnp.arange(whole), paged))
+    carry, _ = jax.lax.scan(keep(one), carry, (jnp.arange(whole), paged))
     last = jax.tree.map(lambda x: x[cut:], series)
     if rest:
-        carry, _ = page(plan, p, carry, words, held, last, first + cut, dt, rest)
+        final = keep(lambda carry, some: page(plan, p, carry, words, held, some, first + cut, dt, rest)[0])
+        carry = final(carry, last)
     state, memory = carry
     look = looking(plan, p)
 
@@ -248,7 +254,7 @@ def run_open(
     """
     A traced number of pages of `size` base samples, written into `room`: other durations compile nothing new.
 
-    Only forward; `run_fixed` has a gradient. ``room`` is None where nothing is to be kept (the transient, whose
+    Only forward; `reverse.run_fixed` has a gradient. ``room`` is None where nothing is to be kept (the transient, whose
     pages have `size` steps). `index` is the number of base samples before.
     """
     p = engine.prepare(plan.structure, values, dt)
@@ -281,72 +287,3 @@ settle_now = jax.jit(
     lambda plan, values, carry, dt: settle(plan, engine.prepare(plan.structure, values, dt), carry),
     static_argnums=0,
 )
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def run_fixed(
-    plan: Plan,
-    n_transient: int,
-    n_samples: int,
-    remat: bool,
-    values: Arrays,
-    carry: tuple,
-    words: jax.Array,
-    held: Arrays,
-    series: Arrays,
-    first: jax.Array,
-    dt: jax.Array,
-) -> tuple[tuple, Any]:
-    """
-    A fixed number of steps, then of base samples; differentiable.
-
-    With `remat` every page is a checkpoint: its start is kept, the rest is computed again in the backward pass,
-    noise included. Memory is one carry a page plus the inside of one page.
-    """
-    p = engine.prepare(plan.structure, values, dt)
-    keep = jax.checkpoint if remat else (lambda f: f)
-
-    def pages(carry: tuple, body: Any, at: int, size: int, n: int, steps: int) -> tuple[tuple, Any]:
-        """`n` pages of `size` units of `steps` steps, from step `at` of the run on."""
-
-        def one(carry: tuple, row: Any) -> tuple[tuple, Any]:
-            number, some = row
-            return body(carry, some, first + at + number * (size * steps), size, number)
-
-        cut = jax.tree.map(lambda x: x[at : at + n * size * steps], series)
-        paged = jax.tree.map(lambda x: x.reshape(n, size * steps, *x.shape[1:]), cut)
-        if n == 1:
-            carry, found = keep(one)(carry, (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: x[0], paged)))
-            return carry, jax.tree.map(lambda x: x[None], found)
-        return jax.lax.scan(keep(one), carry, (jnp.arange(n, dtype=jnp.int32), paged))
-
-    def still(carry: tuple, some: Any, start: Any, size: int, _: Any) -> tuple[tuple, None]:
-        return page(plan, p, carry, words, held, some, start, dt, size)[0], None
-
-    at = 0
-    for size, n in steps_in_pages(plan, n_transient):
-        carry, _ = pages(carry, still, at, size, n, 1)
-        at += size * n
-    carry = settle(plan, p, carry)
-    parts: dict[str, list] = {}
-    done = 0
-    for size, n in portions(plan, n_samples):
-
-        def sampled(carry: tuple, some: Any, start: Any, size: int, number: Any, done: int = done) -> tuple:
-            index = done + number * size
-            return sample_page(plan, p, carry, words, held, some, start, dt, size, index)
-
-        carry, found = pages(carry, sampled, at, size, n, plan.every)
-        for name, value in found.items():
-            rows = _rows_of_pages(value, plan.ratio_of(name), size, done)
-            parts.setdefault(name, []).append(rows)
-        at, done = at + size * n * plan.every, done + size * n
-    return carry, {name: jax.tree.map(lambda *x: jnp.concatenate(x), *some) for name, some in parts.items()}
-
-
-def _rows_of_pages(value: Any, ratio: int, size: int, done: int) -> Any:
-    """Rows of (page, row, ...) samples; where a row takes several pages, that of the page which ends it."""
-    if ratio <= size:
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), value)
-    first = (-(done // size) - 1) % (ratio // size)
-    return jax.tree.map(lambda x: x[first :: ratio // size, 0], value)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from brainloom import engine, runs, stiffness
+from brainloom import checkpoints, engine, reverse, runs, stiffness
 from brainloom.arguments import (
     Looker,
     Monitors,
@@ -24,6 +24,7 @@ from brainloom.arguments import (
     sampling,
     shown_factor,
     whole_steps,
+    window_samples,
 )
 from brainloom.core.errors import BrainloomError
 from brainloom.core.units import number, plain, quantity, shown
@@ -87,6 +88,8 @@ class Simulator:
         key: jax.Array | None = None,
         noise: str = "gaussian",
         remat: bool = True,
+        memory: float | str | None = None,
+        truncate: Any = None,
         initial: Mapping[str, Any] | None = None,
         history: Mapping[str, Any] | None = None,
         init_states: bool = True,
@@ -125,6 +128,13 @@ class Simulator:
             Law of the increments, see `brainloom.noise.counter.increments`.
         remat : bool
             Keep only the start of every page of 200 steps for the gradient and compute the rest again.
+        memory : number or str, optional
+            Most bytes that the gradient of this run may hold, such as ``"500 MB"``: checkpoints of groups of pages,
+            and shorter pages, where they are needed. Without it memory grows by one state (histories included) a
+            page. In a batch by `jax.vmap` it holds for each member.
+        truncate : number or Quantity, optional
+            Time after which the gradient ends: none flows from one such window to the one before, nor into the
+            transient. The run itself is the same. A multiple of all sampling intervals.
         initial : dict of arrays, optional
             Start of states, (region,) or (batch, region).
         history : dict of (sample, region) arrays, optional
@@ -156,6 +166,8 @@ class Simulator:
                 "initial": initial,
                 "history": history,
                 "init_states": not init_states,
+                "memory": memory is not None,
+                "truncate": truncate is not None,
             }
             refused = [name for name, given in unused.items() if given]
             if refused:
@@ -207,6 +219,11 @@ class Simulator:
         )
         n_samples = (n_steps - n_transient) // times.every
         traced = _is_traced((values, held, series, initial, key))
+        if memory is not None and not remat:
+            raise ValueError(
+                f"remat is False and memory is {memory!r}; leave remat out, memory says what is kept"
+            )
+        window = None if truncate is None else window_samples(truncate, dt, unit, times)
         if key is None and (structure.channels or _starts_at_random(node)):
             key = _key_of_brainstate()
         first = 0
@@ -214,8 +231,8 @@ class Simulator:
         if init_states or self._left is None:
             state = _given_start(node, node.initial_values(batch_size, key), initial)
             seed = jax.random.key(0) if key is None else key
-            state, memory = runs.opening(plan, values, state, seed, key is not None, step)
-            carry = (_given_history(node, state, history or {}, structure), memory)
+            state, kept_by_observers = runs.opening(plan, values, state, seed, key is not None, step)
+            carry = (_given_history(node, state, history or {}, structure), kept_by_observers)
             if check:
                 stiffness.check(structure, values, state, dt, unit)
         else:
@@ -232,7 +249,10 @@ class Simulator:
             step,
         )
         if traced or series:
-            carry, found = runs.run_fixed(plan, n_transient, n_samples, remat, *call)
+            kept = reverse.Checkpoints(int(remat), window)
+            if memory is not None:
+                plan, kept = checkpoints.chosen(plan, n_transient, n_samples, window, memory, call)
+            carry, found = reverse.run_fixed(plan, n_transient, n_samples, kept, *call)
         else:
             carry, found = forward(plan, n_transient, n_samples, call, progress)
         base = first + n_transient + times.every * np.arange(1, n_samples + 1)

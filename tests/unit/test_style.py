@@ -60,7 +60,7 @@ FLOORS = (
     ("integrate", "noise", "coupling", "delays"),
     ("engine",),
     ("rollout",),
-    ("run_plan", "runs", "forward", "stiffness"),
+    ("run_plan", "runs", "reverse", "forward", "checkpoints", "stiffness"),
     ("trajectories",),
     ("models", "modules"),
     ("conduction", "module_network", "network"),
