@@ -17,13 +17,16 @@ from brainloom.fit.spectral_model import (
     bold_csd,
     network_values,
     parameters,
+    point,
     predict,
     rest_state,
 )
 from brainloom.fit.spectral_problem import spectral_problem
-from brainloom.fit.spectral_search import best_point, search_starts
+from brainloom.fit.spectral_search import search_starts
 from brainloom.fit.spectral_space import Entry
 from brainloom.models import LinearStep
+
+best_point = jax.jit(point, static_argnums=0)
 
 N, TR, RATE = 3, 2.0, 250.0
 REGIONS = np.array(["a", "b", "c"])

@@ -194,13 +194,15 @@ def predict(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> tuple[d
     return out, (values, state, found)
 
 
-def objective(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> jax.Array:
+def objective(
+    setup: SpectralSetup, problem: Problem, theta: jax.Array, csd: dict[str, jax.Array], rest: Any
+) -> jax.Array:
     """
     Negative log posterior density: `whittle` of each modality times its weight, and the Gaussian prior.
 
-    Infinite where the network has no fixed point or an unstable one.
+    Infinite where the network has no fixed point or an unstable one. `csd` and `rest` are from `predict`.
     """
-    csd, (values, state, found) = predict(setup, problem, theta)
+    values, state, found = rest
     total = 0.5 * jnp.sum((theta / problem["prior_sd"]) ** 2)
     for name in setup.modalities:
         data = problem[name]
@@ -223,11 +225,11 @@ def point(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> Point:
     summed over frequencies (Whittle 1953).
     """
 
-    def both(theta: jax.Array) -> tuple[dict, dict]:
-        csd, _ = predict(setup, problem, theta)
-        return csd, csd
+    def both(theta: jax.Array) -> tuple[dict, tuple]:
+        csd, rest = predict(setup, problem, theta)
+        return csd, (csd, rest)
 
-    slopes, csd = jax.jacfwd(both, has_aux=True)(theta)
+    slopes, (csd, rest) = jax.jacfwd(both, has_aux=True)(theta)
     gradient = theta / problem["prior_sd"] ** 2
     fisher = jnp.zeros((len(theta), len(theta)), theta.dtype)
     for name in setup.modalities:
@@ -239,7 +241,7 @@ def point(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> Point:
         gradient = gradient + counts * jnp.real(jnp.einsum("pfab,fba->p", inner, excess))
         flat = inner.reshape(len(theta), -1)
         fisher = fisher + counts * jnp.real(flat @ jnp.conj(flat).T)
-    return Point(objective(setup, problem, theta), gradient, fisher)
+    return Point(objective(setup, problem, theta, csd, rest), gradient, fisher)
 
 
 def _whitener(csd: jax.Array) -> jax.Array:

@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 
 # Before brainstate, which resets jax to single precision when it is imported.
-from brainloom.core.modalities import ELECTRIC, UNITS
 from brainloom.models import get_model
 from brainloom.models.declare import Arrays, Parameter
 
 # isort: split
 import brainunit as u
 
+from brainloom.core.modalities import ELECTRIC, UNITS
 from brainloom.core.units import parse
 from brainloom.linear.equilibrium import checked_fixed_point
 from brainloom.linear.measured import observable_at

@@ -122,9 +122,3 @@ def _search(at, prior_sd: jax.Array, start: jax.Array, max_steps: int) -> Search
     theta, here, _, _, _, history, k, settled = jax.lax.while_loop(unfinished, step, carry)
     finite = jnp.isfinite(here.value)
     return Search(theta, history, jnp.where(finite, here.value, jnp.nan), k, settled & finite, here.fisher)
-
-
-@partial(jax.jit, static_argnums=0)
-def best_point(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> Point:
-    """Objective, gradient and Fisher information at one point."""
-    return point(setup, problem, theta)
