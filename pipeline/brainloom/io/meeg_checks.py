@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from brainloom.core.errors import DataError
 from brainloom.io.layout import subject_label
 from brainloom.io.meeg import read_lead_field
 from brainloom.io.meeg_files import FIF, SPHERE, lead_field_path, meeg_problem, meeg_runs
-from brainloom.io.meeg_sidecars import TYPES, frequency_of, read_channels, read_meeg_json, read_positions
+from brainloom.io.meeg_sidecars import TYPES, read_channels, read_meeg_json, read_positions
 from brainloom.io.reading import Atlas
 from brainloom.io.recording_files import KINDS
+from brainloom.io.recordings import check_frequency, open_recording
 
 
 def check_meeg(
@@ -76,15 +76,10 @@ def check_meeg(
 def _check_header(
     root: Path, path: Path, who: str, modality: str, settings: Mapping[str, Any], splits: str, sphere: bool
 ) -> None:
-    raw = _open_header(path, who)
+    raw = open_recording(path, preload=False)
     rate, seconds = float(raw.info["sfreq"]), raw.n_times / float(raw.info["sfreq"])
     content, origin = read_meeg_json(root, path, modality)
-    stated = frequency_of(content, origin, "SamplingFrequency")
-    if stated is not None and abs(stated - rate) > 1e-4 * rate:
-        raise DataError(
-            f"{origin['SamplingFrequency']}: {who} SamplingFrequency is {stated:g} Hz but {path.name} has {rate:g} Hz; "
-            "correct the one that is wrong"
-        )
+    check_frequency(raw, content, origin, path)
     for key in ("band", "envelope_band"):
         if settings[key][1] >= 0.5 * rate:
             raise DataError(
@@ -118,20 +113,6 @@ def _check_header(
                 f"{path}: {who} electrode {good[int(np.argmax(lost))]} has no position; add *_electrodes.tsv, or name a "
                 "standard montage in eeg.montage"
             )
-
-
-def _open_header(path: Path, who: str) -> Any:
-    import mne
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return mne.io.read_raw(path, preload=False, verbose="error")
-    except Exception as error:  # readers of foreign formats raise whatever they meet
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"{path}: {who} recording cannot be read ({reason}); export it again, with all of its files"
-        ) from error
 
 
 def _good_channels(raw: Any, root: Path, path: Path, modality: str) -> tuple[list[str], list[str]]:

@@ -89,9 +89,9 @@ def read_recording(
     if bads not in BADS:
         raise DataError(f"bads is {bads!r}; it must be one of {', '.join(BADS)}")
     root = dataset_root(path) if root is None else Path(root)
-    raw = _open(path)
+    raw = open_recording(path)
     content, origin = read_meeg_json(root, path, kind)
-    _check_frequency(raw, content, origin, path)
+    check_frequency(raw, content, origin, path)
     _apply_channels(raw, root, path, kind)
     _pick(raw, path, KINDS[kind] if sensor_types is None else tuple(sensor_types), kind)
     _place(raw, root, path, kind, montage)
@@ -119,7 +119,15 @@ def read_recording(
     )
 
 
-def _open(path: Path) -> Any:
+def open_recording(path: Path, *, preload: bool = True) -> Any:
+    """
+    The recording as MNE reads it, with its samples (`preload`) or without.
+
+    Raises
+    ------
+    DataError
+        It is missing, no recording by its name, or damaged.
+    """
     import mne
 
     if not path.exists():
@@ -131,7 +139,7 @@ def _open(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return mne.io.read_raw(path, preload=True, verbose="error")
+            return mne.io.read_raw(path, preload=preload, verbose="error")
     except Exception as error:  # readers of foreign formats raise whatever they meet
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
@@ -139,7 +147,8 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _check_frequency(raw: Any, content: dict, origin: dict[str, Path], path: Path) -> None:
+def check_frequency(raw: Any, content: dict, origin: dict[str, Path], path: Path) -> None:
+    """Refuse a recording with another sampling frequency than its sidecar states."""
     stated, found = frequency_of(content, origin, "SamplingFrequency"), float(raw.info["sfreq"])
     if stated is not None and abs(stated - found) > _SAME_FREQUENCY * found:
         raise DataError(
