@@ -185,7 +185,6 @@ def _realise(
             (plan["duration"] + plan["transient"]) * SECOND,
             key=named_key(seed, "simulate", subject, str(first)),
             transient=plan["transient"] * SECOND,
-            sample_every=min(plan["every"].values()) * SECOND,
             batch_size=count,
             monitors=[],
             observe=[observers[name] for name in plan["names"]],
