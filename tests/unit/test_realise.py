@@ -92,6 +92,21 @@ def test_starts_are_stationary(model):
     np.testing.assert_allclose(fewer["x"], start["x"][:3], rtol=1e-12)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_starts_are_the_same_on_every_machine(model):
+    """Draws through the Cholesky factor, which is unique: nothing depends on signs that a solver chooses."""
+    _, wiring, _ = subject_inputs(model)
+    network, key = fitted_network(wiring, subject_fit(model)), jax.random.key(5)
+    names = network.node.state_names()
+    start = stationary_start(network, 2, key)
+    root = np.linalg.cholesky(solve_continuous_lyapunov(linearised(model)[0], -linearised(model)[1]))
+    draws = [jax.random.normal(jax.random.fold_in(key, m), (len(root),)) for m in range(2)]
+    expected = np.stack([root @ draw for draw in draws])
+    flat = np.concatenate([start[name] for name in names], axis=1)
+    # two solvers, 1e-13 of a covariance whose condition number is below 1e4
+    np.testing.assert_allclose(flat, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
 def test_raw_series_have_the_stationary_covariance(simulated):
     """At a noise so small that the model is linear; the mean is known, so no realisation is too short."""
     model, _ = simulated

@@ -83,11 +83,16 @@ def stationary_start(network: Network, batch_size: int, key: jax.Array) -> dict[
     jacobian = network_jacobian(structure, params, origin)
     amplitude = jnp.concatenate([jnp.broadcast_to(params[f"noise_{name}"], n) for name in names])
     covariance = lyapunov(jacobian, jnp.diag(amplitude**2))
-    values, vectors = jnp.linalg.eigh(covariance)
-    root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-    draws = jax.vmap(lambda m: jax.random.normal(jax.random.fold_in(key, m), (len(values),)))
+    # lower triangular, so unique: roots made of eigenvectors have signs that differ between machines
+    root = jnp.linalg.cholesky(covariance + _rounding(covariance) * jnp.eye(len(covariance)))
+    draws = jax.vmap(lambda m: jax.random.normal(jax.random.fold_in(key, m), (len(covariance),)))
     flat = draws(jnp.arange(batch_size)) @ root.T
     return {name: flat[:, k * n : (k + 1) * n] for k, name in enumerate(names)}
+
+
+def _rounding(matrix: jax.Array) -> jax.Array:
+    """What keeps a covariance positive definite after rounding, also in single precision."""
+    return len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.diag(matrix))
 
 
 def fastest_rate(network: Network) -> float:
