@@ -13,6 +13,7 @@ from typing import Any
 
 from brainloom.core.config_fc import FC_TIME_STEP, complete_fc_route, fc_contradictions
 from brainloom.core.config_modality import complete_parameters, modality_contradictions, shown
+from brainloom.core.config_stages import complete_stages, stage_contradictions
 from brainloom.core.errors import ConfigError
 
 
@@ -119,12 +120,17 @@ def validate_config(
         path, sentence = _explain(first)
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     _fill(complete, schema)
-    for path, sentence in modality_contradictions(complete) + _contradictions(complete):
+    for path, sentence in (
+        *modality_contradictions(complete),
+        *_contradictions(complete),
+        *stage_contradictions(complete),
+    ):
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     if complete["fit"]["route"] == "fc":
         complete_fc_route(complete)
     else:
         complete_parameters(complete)
+    complete_stages(complete)
     return complete
 
 

@@ -59,6 +59,9 @@ class Route:
         What a result depends on besides `problem`.
     lost : str
         What happened, and what to do, where no start of the model ended; ``{n}`` starts.
+    refine : callable, optional
+        ``(name, problem, found, label) -> found``: what follows the search of a predictor; `label` is that of its
+        checkpoint.
     """
 
     problem: dict[str, Any]
@@ -67,6 +70,7 @@ class Route:
     describe: Callable[[dict[str, Any], Any, int], Found]
     depends: Any
     lost: str
+    refine: Callable[[str, dict[str, Any], Found, str], Found] | None = None
 
 
 def fit_predictors(
@@ -121,7 +125,8 @@ def fit_predictors(
         starts = route.starts(n_starts, key)
         starts = jnp.concatenate([starts, jnp.zeros((room - n_starts, starts.shape[1]))])
         task = route.problem | {"weights": jnp.asarray(wiring * (1.0 - np.eye(len(wiring))), starts.dtype)}
-        read = [config.get("modality"), fit, config["model"], config.get("code"), n_starts]
+        searched = {key: value for key, value in fit.items() if key != "stages"}
+        read = [config.get("modality"), searched, config["model"], config.get("code"), n_starts]
         arrays = _flat({"task": task, "depends": route.depends, "starts": starts})
         # Donors and seeds are told apart by their arrays, subjects by the folder name.
         digest = checkpoint.task_hash(json.dumps(read, sort_keys=True, default=str), arrays)
@@ -130,9 +135,9 @@ def fit_predictors(
         if found is None:
             found = _fit_one(route, task, starts, n_starts)
             checkpoint.save(checkpoints, label, found)
-        results[name] = found
         if name == "model" and not np.isfinite(found["loss"]).any():
             raise DataError(f"sub-{subject}: {route.lost.format(n=n_starts)}")
+        results[name] = found if route.refine is None else route.refine(name, task, found, label)
     return results
 
 

@@ -18,7 +18,7 @@ from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
 from brainloom.linear.jacobian import network_jacobian
 from brainloom.linear.lyapunov import lyapunov
-from brainloom.models import get_model
+from brainloom.models import NeuralMass, get_model
 from brainloom.network import Network
 from brainloom.simulate import Simulator
 from brainloom.stiffness import stable_step
@@ -50,13 +50,34 @@ def fitted_network(connectome: xr.Dataset, fit: xr.Dataset, noise_factor: float 
     weights = (value["coupling"] * value["gain_in"])[:, None] * base * value["gain_out"][None, :]
 
     model = get_model(str(fit.attrs["model"]))
-    noise = value["noise"] * np.sqrt(noise_factor)
-    names = model.state_names()
     parameters: dict[str, Any] = {p.name: value[p.name] for p in model.PARAMETERS if p.name in value}
-    parameters |= {f"noise_{name}": noise for name in names}
     if "w" in [p.name for p in model.PARAMETERS]:
         parameters["w"] = 2.0 * np.pi * fit["frequency_hz"].values
-    node = model(len(base), time_unit="s", **parameters)
+    return diffusive_network(model, weights, parameters, value["noise"] * np.sqrt(noise_factor))
+
+
+def diffusive_network(
+    model: type[NeuralMass], weights: Any, parameters: Mapping[str, Any], noise: Any
+) -> Network:
+    """
+    Regions of a model, all of whose variables are coupled diffusively, with the same noise in each.
+
+    Parameters
+    ----------
+    model : type of NeuralMass
+    weights : (region, region) array, 1/s
+    parameters : mapping of str to (region,) array
+        Of the model, time in seconds.
+    noise : (region,) array, state/sqrt(s)
+
+    Returns
+    -------
+    Network
+        Arrays may be traced.
+    """
+    names = model.state_names()
+    given = dict(parameters) | {f"noise_{name}": noise for name in names}
+    node = model(len(weights), time_unit="s", **given)
     return Network(node, weights, coupling="diffusive", coupled_var=names)
 
 

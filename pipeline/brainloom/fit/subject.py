@@ -24,6 +24,7 @@ from brainloom.fit.predict import (
 )
 from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
 from brainloom.fit.problem import FitSetup, Problem, make_problem, setup_from_config
+from brainloom.fit.stages import simulate_stages, stage_variables, stages_of
 from brainloom.linear.jacobian import stability_margin
 
 UNITS = {
@@ -115,25 +116,45 @@ def fit_subject(
     """
     setup = subject_setup(config, connectome)
     frequency = signal["frequency"].values
+    stages = stages_of(subject, setup, signal, config)
+
+    def refine(name: str, task: Problem, found: Found, label: str) -> Found:
+        def describe(task: Problem, theta: np.ndarray) -> Found:
+            values = _gauged(setup, task, jnp.asarray(theta), config)
+            jacobian = jacobian_and_noise(setup, task, constrained(setup, task, jnp.asarray(theta)))[0]
+            own = {f"value_{key}": np.asarray(value) for key, value in values.items()}
+            return own | {"margin": np.asarray(stability_margin(jacobian))}
+
+        return simulate_stages(
+            name, task, found, stages=stages, describe=describe, folder=checkpoints, label=label
+        )
+
     route = Route(
         problem=subject_problem(setup, config, connectome, signal),
         starts=setup.space.starts,
         search=lambda task, starts, n: fit_starts(setup, task, starts, n, config["fit"]["max_steps"]),
         describe=lambda task, fits, best: _describe(setup, task, fits, best, config, frequency),
         depends=frequency,
+        refine=refine if stages else None,
         lost="the fit diverged from all {n} starts; check the recording, or raise fit.lambda or fit.starts",
     )
     results = fit_predictors(subject, connectome, donor, config, checkpoints, route)
-    return _dataset(setup, config, results, connectome, signal)
+    ds = _dataset(setup, config, results, connectome, signal)
+    more = stage_variables(results, stages)
+    return ds.assign(more.variables).assign_attrs(more.attrs)
+
+
+def _gauged(setup: FitSetup, problem: Problem, theta: jax.Array, config: Mapping) -> dict[str, jax.Array]:
+    """Parameters with the scale of the noise and, for oscillators, the saturation."""
+    saturation = config["model"]["parameters"].get("beta", 1.0)
+    return fix_gauge(setup, problem, theta, config["model"]["noise_level"], saturation)
 
 
 def _describe(
     setup: FitSetup, problem: Problem, fits: Fits, best: int, config: Mapping, frequency: np.ndarray
 ) -> Found:
     """Parameters of all starts, features of the best one."""
-    level = config["model"]["noise_level"]
-    saturation = config["model"]["parameters"].get("beta", 1.0)
-    values = jax.vmap(lambda theta: fix_gauge(setup, problem, theta, level, saturation))(fits.theta)
+    values = jax.vmap(lambda theta: _gauged(setup, problem, theta, config))(fits.theta)
     out = {f"value_{name}": np.asarray(value) for name, value in values.items()}
     features = _evaluate(setup, problem, fits.theta[best], frequency)
     out |= {f"model_{name}": np.asarray(value) for name, value in features.items()}

@@ -114,7 +114,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             + (
                 "The fit sees the cross-spectra of the training part only."
                 if results.spectral
-                else "Spectra are no part of the loss; HopfStep takes its regional frequencies from the training part."
+                else "Spectra are no part of the analytic loss; HopfStep takes its regional frequencies from the training part."
             ),
             alt="Power spectra of recording, analytic model and simulation, mean over subjects.",
         ),
@@ -134,6 +134,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
         "score_table": tables.score_table(metrics),
         "identification_text": _identification_text(group),
         "group_warnings": group.warnings,
+        "stages": [{"subject": one.subject, **row} for one in usable for row in one.stages],
     }
 
 

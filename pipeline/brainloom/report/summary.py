@@ -43,6 +43,8 @@ class SubjectSummary:
         EEG and MEG by name: spectra as `brainloom.report.meeg_figures.meeg_spectra` gives them, and the unit.
     dvars_unit : str
         "%" of the mean, or "sd" for recordings without a mean.
+    stages : list of dict of str
+        Of a fit with simulation stages: one row a stage, as it is shown.
     warnings : list of str
     """
 
@@ -57,6 +59,7 @@ class SubjectSummary:
     electric: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     electric_units: dict[str, str] = field(default_factory=dict)
     dvars_unit: str = "%"
+    stages: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -222,6 +225,8 @@ def _summarise_fit(out: SubjectSummary, fit) -> None:
     if "psd_model" in fit:
         out.spectra.setdefault("frequency", fit["frequency"].values)
         out.spectra["analytic"] = _over_regions(fit["psd_model"])
+    if "stage" in fit.dims:
+        out.stages = _stage_rows(fit)
     final = final_losses(fit)
     # Controls may have more starts than the model: its places for them are empty.
     used = fit["n_steps"].values > 0 if "n_steps" in fit else np.ones(final.size, dtype=bool)
@@ -247,6 +252,25 @@ def _summarise_fit(out: SubjectSummary, fit) -> None:
             f"The fitted model is close to instability: margin {out.margin:.4f} 1/s, "
             f"slowest time constant {1 / max(out.margin, 1e-12):.0f} s."
         )
+
+
+def _stage_rows(fit) -> list[dict[str, str]]:
+    """One row a stage of the model's fit: where it began and ended, and whether it was kept."""
+
+    def pair(name: str, k: int) -> str:
+        ends = [float(fit[f"stage_{key}"][k]) for key in (f"start_{name}", name)]
+        return " to ".join(f"{x:.4g}" for x in ends if np.isfinite(x))
+
+    return [
+        {
+            "stage": str(fit["stage"].values[k]),
+            "steps": str(int(fit["stage_steps"][k])),
+            "loss": pair("loss", k),
+            "validation": pair("validation", k),
+            "kept": "yes" if bool(fit["stage_kept"][k]) else "no",
+        }
+        for k in range(fit.sizes["stage"])
+    ]
 
 
 def final_losses(fit) -> np.ndarray:
