@@ -43,6 +43,8 @@ class Loss:
         Target, random key, and values of other state variables.
     seeds : list of list of int
         Words of each key; empty if nothing is drawn.
+    several : bool
+        There are several realisations.
     has_aux : bool
         There is an auxiliary output.
     programs : dict
@@ -94,7 +96,7 @@ class Loss:
                 f"n_realisations is {n_realisations}, but the loss draws nothing from brainstate.random: a "
                 "Simulator with key= has the same noise every time"
             )
-        self._several = n_realisations > 1
+        self.several = n_realisations > 1
         self.fixed = (values, given)
         self.programs: dict[Hashable, Any] = {}
         _warn_of_strangers(trainable, states, others)
@@ -105,7 +107,7 @@ class Loss:
         given = self.fixed[1]
         shape = str(jax.tree.structure((self._function.get_out_shapes(given), self.fixed)))
         places = [str(place) for place in (*self._places, self.key_place)]
-        return fingerprint(self._function.get_jaxpr(given), shape, places, self._several)
+        return fingerprint(self._function.get_jaxpr(given), shape, places, self.several)
 
     def compiled(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` gave when it was first called for `name`, by this loss or one that shares its programs."""
@@ -119,7 +121,7 @@ class Loss:
 
     def __call__(self, leaves: Leaves, fixed: Any) -> tuple[jax.Array, Any]:
         """Loss and auxiliary output at leaves."""
-        if not self._several:
+        if not self.several:
             return self.once(leaves, fixed)
         values, _ = fixed
         losses, aux = jax.vmap(lambda key: self.once(leaves, self.with_key(key, fixed)))(

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import brainstate
 import jax
@@ -24,6 +24,10 @@ from brainloom.fit.starts import draw, scales
 from brainloom.fit.task import Task
 from brainloom.fit.trainable import StartError, Trainable
 from brainloom.objectives import timeseries_rmse
+
+if TYPE_CHECKING:
+    from brainloom.fit.identification import Identification
+    from brainloom.fit.profiles import Profile
 
 # Traced losses whose compiled programs a Fitter keeps.
 KEPT = 8
@@ -120,6 +124,7 @@ class Fitter:
         self.objective = timeseries_rmse if objective is None else objective
         self.search_space = search_space
         self._programs: dict[str, dict] = {}
+        self.seeds: list[list[int]] = []  # noise of the last fit
         self.callbacks = [callbacks] if callable(callbacks) else list(callbacks or ())
 
     def fit(
@@ -199,7 +204,7 @@ class Fitter:
         drawing = n_starts > 1 or self.backend in POPULATIONS
         if key is None and (drawing or checkpoint is not None):
             key = brainstate.random.split_key()
-        loss = self._reused(Loss(self.model, trainable, self._loss, target, key, n_realisations))
+        loss = self.reused(Loss(self.model, trainable, self._loss, target, key, n_realisations))
         seeds = loss.seeds
         starts = [trainable.leaves()]
         words: list[int] = []
@@ -249,6 +254,7 @@ class Fitter:
         except BaseException:
             trainable.write(starts[0])  # callbacks have seen the model elsewhere
             raise
+        self.seeds = loss.seeds
         chosen = choose(records, judged)
         record = records[chosen]
         leaves, best, aux = record.best
@@ -297,8 +303,20 @@ class Fitter:
         """
         trainable = Trainable(self.model)
         key = brainstate.random.split_key() if key is None else key
-        loss = self._reused(Loss(self.model, trainable, self._loss, target, key))
+        loss = self.reused(Loss(self.model, trainable, self._loss, target, key))
         return score(loss, trainable.leaves(), key, n)
+
+    def identify(self, target: Any = None, **options: Any) -> Identification:
+        """What the data say of every parameter; see `brainloom.fit.identify`."""
+        from brainloom.fit.identifiability import identify
+
+        return identify(self, target, **options)
+
+    def profile(self, target: Any, name: str, **options: Any) -> Profile:
+        """The loss along one parameter, all others fitted again; see `brainloom.fit.profile`."""
+        from brainloom.fit.profiles import profile
+
+        return profile(self, target, name, **options)
 
     def _validate(
         self, trainable: Trainable, validation: Any, fitted: Loss, records: list[Record]
@@ -312,7 +330,7 @@ class Fitter:
                 loss = Loss(self.model, trainable, lambda _: validation(self.model), None, keys[0])
             else:
                 loss = Loss(self.model, trainable, self._loss, validation, keys[0])
-        loss = self._reused(loss)
+        loss = self.reused(loss)
         program = loss.compiled("value", lambda: jax.jit(lambda leaves, fixed: loss(leaves, fixed)[0]))
         like = trainable.leaves()
         found = np.full(len(records), np.nan)
@@ -325,7 +343,7 @@ class Fitter:
                 found[k] = float(np.mean(each))
         return found
 
-    def _reused(self, loss: Loss) -> Loss:
+    def reused(self, loss: Loss) -> Loss:
         """A loss that shares what was compiled for the same traced function before."""
         known = loss.fingerprint()
         if known is not None:
@@ -338,10 +356,15 @@ class Fitter:
     def _loss(self, target: Any) -> Any:
         if self.loss_fn is not None:
             return self.loss_fn(self.model)
+        value, prediction = self.data_loss(target)
+        return value + self.model.reg_loss(), prediction
+
+    def data_loss(self, target: Any) -> tuple[Any, Any]:
+        """What the objective says of a target without regularisation, and the prediction; for ``predict``."""
         prediction = self.predict(self.model)  # type: ignore[misc]
         if self.transient:
             prediction = jax.tree.map(lambda x: x[self.transient :], prediction)
-        return self.objective(prediction, target) + self.model.reg_loss(), prediction
+        return self.objective(prediction, target), prediction
 
 
 def _axes(name: str, shape: tuple[int, ...], model: Any) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Trainable:
             if is_param:
                 self._params[name] = owner
         composed = ((path, node) for path, node in nodes.items() if isinstance(node, Composed))
-        self._composed = {_name(path): node for path, node in composed if node.fit}
+        self.composed = {_name(path): node for path, node in composed if node.fit}
         if not self.states:
             raise StartError(
                 f"{type(model).__name__} has no trainable parameters; make one with "
@@ -100,7 +100,7 @@ class Trainable:
             else:
                 found |= {f"{name}{part}": leaf for part, leaf in _parts(value)}
         raw = dict(zip(map(id, self.states.values()), self.values(leaves), strict=True))
-        return found | {name: node.evaluate(raw) for name, node in self._composed.items()}
+        return found | {name: node.evaluate(raw) for name, node in self.composed.items()}
 
     def flat(self, leaves: Iterable[Any]) -> np.ndarray:
         """Leaves as one vector in double precision."""

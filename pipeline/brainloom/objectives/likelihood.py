@@ -175,8 +175,8 @@ def wishart(dof: Any = None, *, correlation: bool = False, ridge: float = 0.0) -
 
 
 def _wishart(prediction: Any, target: Any, who: str, dof: Any, correlation: bool, ridge: float) -> jax.Array:
-    a, unit, _ = _read_covariance(prediction, who, "prediction", correlation, ridge == 0.0)
-    b, wanted, own = _read_covariance(target, who, "target", correlation, False)
+    a, unit, _ = read_covariance(prediction, who, "prediction", correlation, ridge == 0.0)
+    b, wanted, own = read_covariance(target, who, "target", correlation, False)
     same_shape(a, b, who)
     nu = own if dof is None else dof
     if nu is None:
@@ -188,7 +188,7 @@ def _wishart(prediction: Any, target: Any, who: str, dof: Any, correlation: bool
     return 0.5 * jnp.asarray(nu) * divergence(a, b)
 
 
-def _read_covariance(
+def read_covariance(
     value: Any, who: str, role: str, correlation: bool, regular: bool
 ) -> tuple[jax.Array, u.Unit, Any]:
     """Covariance or correlation, its unit, and degrees of freedom if they are known."""
