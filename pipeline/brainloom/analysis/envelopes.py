@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from brainloom.core.errors import DataError
+from brainloom.core.exact import refuse_tracing
 
 
 def band_edges(band: Sequence[float], sampling_frequency: float, name: str) -> tuple[float, float]:
@@ -97,6 +98,7 @@ def envelope_fc(
     -----
     Hipp J. F. et al., Nature Neuroscience 15:884 (2012).
     """
+    refuse_tracing("envelope_fc", "brainloom.objectives.envelope_fc(band, dt=...)", x)
     from mne_connectivity import envelope_correlation
 
     analytic = analytic_signal(x, sampling_frequency, band)

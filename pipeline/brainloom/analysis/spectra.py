@@ -112,6 +112,7 @@ def psd_correlation(
     -------
     float; regions without a varying spectrum are left out, NaN when none remains.
     """
+    refuse_tracing("psd_correlation", "brainloom.objectives.psd_log(relative=True)", model, data)
     keep = band_mask(frequency, band)
     a, b = _log_power(model, keep), _log_power(data, keep)
     if keep.sum() < 2:

@@ -49,11 +49,7 @@ class Objective:
             that is not finite stays so.
         """
         value = self._compare(prediction, target, self.name, **self.options)
-        if concrete(value) and not np.isfinite(value):
-            raise ValueError(
-                f"{self.name} is {float(value)} for this prediction and target; "
-                "look for values that are too large, or a matrix that is not positive definite"
-            )
+        check_result(value, self.name)
         return value
 
     def __repr__(self) -> str:
@@ -80,6 +76,15 @@ def check_finite(value: Any, who: str, role: str) -> None:
         raise ValueError(
             f"the {role} of {who} has {int(wrong.sum())} values that are not finite, the first at index {first}; "
             "leave these samples or regions out, or fill them"
+        )
+
+
+def check_result(value: Any, who: str) -> None:
+    """Raise if the number that an objective comes to is known and not finite."""
+    if concrete(value) and not np.isfinite(value):
+        raise ValueError(
+            f"{who} is {float(value)} for this prediction and target; "
+            "look for values that are too large, or a matrix that is not positive definite"
         )
 
 

@@ -13,6 +13,7 @@ from brainloom.objectives.arrays import centre
 from brainloom.objectives.base import (
     Objective,
     check_finite,
+    check_result,
     is_feature,
     known,
     read_matrix,
@@ -91,9 +92,16 @@ def whittle(model_csd: Any, data_csd: Any, n_tapers: Any) -> jax.Array:
     Returns
     -------
     scalar
-        NaN where the spectrum of the model is not positive definite.
+        NaN, inside of ``jit`` and its like, where the spectrum of the model is not positive definite.
+
+    Raises
+    ------
+    ValueError
+        The result is not finite; outside of tracing.
     """
-    return jnp.sum(n_tapers * divergence(jnp.asarray(model_csd), jnp.asarray(data_csd)))
+    value = jnp.sum(n_tapers * divergence(jnp.asarray(model_csd), jnp.asarray(data_csd)))
+    check_result(value, "whittle")
+    return value
 
 
 def effective_dof(x: jax.Array) -> jax.Array:
@@ -255,4 +263,4 @@ def _cross_spectra(prediction: Any, target: Any, who: str, n_tapers: Any) -> jax
         raise ValueError(
             "cross_spectra needs n_tapers: give it, or objectives.CSD(frequency, values, n_tapers)"
         )
-    return whittle(a * scale_to(unit, wanted), b, count)
+    return jnp.sum(count * divergence(a * scale_to(unit, wanted), b))
