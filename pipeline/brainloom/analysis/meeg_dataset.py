@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainloom.analysis.clean import detrend_only
+from brainloom.analysis.clean import detrend_only, observed
 from brainloom.analysis.cross_spectra import multitaper_csd
 from brainloom.analysis.meeg import meeg_features
 from brainloom.analysis.splits import Segments, last_third, train_and_test
@@ -262,6 +262,7 @@ def bold_cross_spectra(
     band: Sequence[float],
     bandwidth: float | None,
     labels: Sequence[str],
+    shares: Mapping[str, float] | None = None,
 ) -> xr.Dataset:
     """
     Cross-spectra of BOLD for the spectral route, to be merged into the signal dataset.
@@ -280,6 +281,9 @@ def bold_cross_spectra(
         Hz; None is the raw periodogram.
     labels : sequence of str
         Regions.
+    shares : mapping of split -> float, optional
+        Of the degrees of freedom within the band, what the regression of confounds has left. Densities are divided by
+        it, as a residual variance is; it and the share of frames that were not scrubbed multiply ``bold_csd_n``.
 
     Returns
     -------
@@ -294,6 +298,13 @@ def bold_cross_spectra(
 
     ready = {name: [prepared(part) for part in splits[name]] for name in SPLITS}
     grid, spectra = split_cross_spectra(ready, 1.0 / tr, band, bandwidth)
+    estimates = [np.array([spectra[split][1] for split in SPLITS], dtype=np.int64)]
+    frames = {name: [observed(part) for part in splits[name]] for name in SPLITS}
+    if shares is not None or not all(one.all() for parts in frames.values() for one in parts):
+        left = shares or dict.fromkeys(SPLITS, 1.0)
+        kept = [np.concatenate(frames[name]).mean() for name in SPLITS]
+        spectra = {name: (csd / left[name], count) for name, (csd, count) in spectra.items()}
+        estimates.append(np.array([left[name] for name in SPLITS]) * kept)
     unit = "1" if has_mean else "as recorded"
     return xr.Dataset(
         {
@@ -309,8 +320,11 @@ def bold_cross_spectra(
             ),
             "bold_csd_n": (
                 ("split",),
-                np.array([spectra[split][1] for split in SPLITS], dtype=np.int64),
-                {"units": "1", "long_name": "tapers averaged in the cross-spectra"},
+                np.prod(estimates, axis=0),
+                {
+                    "units": "1",
+                    "long_name": "estimates averaged in the cross-spectra: tapers, less what cleaning took",
+                },
             ),
         },
         coords={

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainloom.core.errors import DataError
-from brainloom.io.bold import load_bold
+from brainloom.io.bold import RawBold, load_bold
 from brainloom.io.bold_files import bold_options
 from brainloom.io.layout import atlas_path, subject_files
 from brainloom.io.meeg_files import meeg_files
@@ -44,9 +44,10 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     """
     modality = args.params.get("modality")
     if modality is None:
-        return bold_signal(subject, args)
+        return bold_signal(subject, args, _load(subject, args))
     import xarray as xr
 
+    from brainloom.analysis.denoise_spectra import spectral_splits
     from brainloom.analysis.meeg_dataset import bold_cross_spectra, meeg_variables
     from brainloom.analysis.signal_dataset import stored_splits
     from brainloom.io.meeg import load_meeg
@@ -56,14 +57,13 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     atlas = read_atlas(atlas_path(args.input, source["atlas"]))
     parts = []
     if "bold" in modality:
-        bold = bold_signal(subject, args)
-        tr = bold.attrs["repetition_time"]
-        parts += [
-            bold,
-            bold_cross_spectra(
-                stored_splits(bold), tr, settings["band"], settings.get("bandwidth"), atlas.labels
-            ),
-        ]
+        raw = _load(subject, args)
+        bold, shares = bold_signal(subject, args, raw), None
+        splits, tr = stored_splits(bold), raw.repetition_time
+        if raw.confounds and raw.confounds[0].names:
+            splits, shares = spectral_splits(raw.runs, raw.confounds, tr, settings)
+        band, width = settings["band"], settings.get("bandwidth")
+        parts += [bold, bold_cross_spectra(splits, tr, band, width, atlas.labels, shares)]
     for name in modality:
         if name in args.params:
             own = args.params[name]
@@ -79,7 +79,17 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     )
 
 
-def bold_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
+def _load(subject: str, args: argparse.Namespace) -> RawBold:
+    """Runs and confounds of a subject without the first frames."""
+    source, settings = args.params["input"], args.params["signal"]
+    image = source.get("atlas_image")
+    raw = load_bold(args.input, subject, source["atlas"], source["task"], signal=settings, atlas_image=image)
+    drop = settings["drop_frames"]
+    later = [one._replace(values=one.values[drop:], kept=one.kept[drop:]) for one in raw.confounds]
+    return raw._replace(runs=[run[drop:] for run in raw.runs], confounds=later)
+
+
+def bold_signal(subject: str, args: argparse.Namespace, raw: RawBold) -> xr.Dataset:
     """
     Make the part of BOLD.
 
@@ -88,8 +98,9 @@ def bold_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     subject : str
         Label.
     args : argparse.Namespace
-        ``input`` (folder) and ``params`` (``input.atlas, input.task, input.atlas_image, signal,
-        model.frequency_band``).
+        ``params`` (``signal, model.frequency_band``).
+    raw : RawBold
+        Without the first frames.
 
     Returns
     -------
@@ -104,18 +115,14 @@ def bold_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     from brainloom.analysis.denoise import denoise_runs
     from brainloom.analysis.signal_dataset import signal_dataset
 
-    source, settings = args.params["input"], args.params["signal"]
-    image = source.get("atlas_image")
-    raw = load_bold(args.input, subject, source["atlas"], source["task"], signal=settings, atlas_image=image)
-    drop = settings["drop_frames"]
-    runs = [run[drop:] for run in raw.runs]
+    settings, runs = args.params["signal"], raw.runs
     notes = [f"{note}." for note in raw.notes]
     try:
         if raw.confounds:
-            confounds = [one.values[drop:] for one in raw.confounds]
-            kept = [one.kept[drop:] for one in raw.confounds]
+            kept = [one.kept for one in raw.confounds]
             gone = sum(int((~one).sum()) for one in kept)
             notes += [f"{gone} of {sum(map(len, kept))} frames were scrubbed."] if gone else []
+            confounds = [one.values for one in raw.confounds]
             runs = denoise_runs(runs, raw.repetition_time, settings, confounds, kept)
         band = args.params.get("model", {}).get("frequency_band", settings["band"])
         ds = signal_dataset(runs, raw.repetition_time, raw.atlas.labels, settings, band)
