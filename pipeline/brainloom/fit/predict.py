@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from brainloom.fit.problem import COUPLING_PER_RATE, HOMOTOPIC, FitSetup, Problem
+from brainloom.fit.problem import FitSetup, Problem
 from brainloom.linear.jacobian import local_jacobian, rotating_rate
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.linear.rotating import resolvent_covariance
@@ -36,8 +36,8 @@ def constrained(setup: FitSetup, problem: Problem, theta: jax.Array) -> Values:
     """
     log = setup.space.unpack(theta)
     return {
-        "coupling": COUPLING_PER_RATE * problem["rate"] * jnp.exp(log["coupling"]),
-        "homotopic": HOMOTOPIC * jnp.exp(log["homotopic"]),
+        "coupling": problem["coupling_start"] * jnp.exp(log["coupling"]),
+        "homotopic": problem["homotopic_start"] * jnp.exp(log["homotopic"]),
         "local": -(problem["floor"] + (problem["rate"] - problem["floor"]) * jnp.exp(log["local"])),
         "noise": jnp.exp(log["noise"]),
         "gain_in": jnp.exp(log["gain_in"]),
@@ -77,41 +77,55 @@ def covariance(setup: FitSetup, problem: Problem, values: Values) -> jax.Array:
     """
     Covariance of the observable x over regions, up to the noise scale: what FC is computed from.
 
-    Real networks with a symmetric connectome take one ``eigh``: with ``T = diag(sqrt(gain_in / gain_out))``
-    the Jacobian is similar to a symmetric matrix. Others take one general eigendecomposition, or, without a
-    band, a Lyapunov equation of the size of the network; a common rotation leaves its solution unchanged and
-    is removed, which speeds it up.
-
     Returns
     -------
     (region, region) array; twice the covariance of x for a rotating network.
     """
     jacobian, noise = jacobian_and_noise(setup, problem, values)
+    return driven_covariance(setup, problem, values, jacobian, jnp.diag(noise))
+
+
+def driven_covariance(
+    setup: FitSetup, problem: Problem, values: Values, jacobian: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """
+    Covariance of the observable for any noise, also one that regions share.
+
+    Real networks with a symmetric connectome take one ``eigh``: with ``T = diag(sqrt(gain_in / gain_out))``
+    the Jacobian is similar to a symmetric matrix. Others take one general eigendecomposition, or, without a
+    band, a Lyapunov equation of the size of the network; a common rotation leaves its solution unchanged and
+    is removed, which speeds it up.
+
+    Parameters
+    ----------
+    jacobian : (region, region) array
+        1/s.
+    noise : (region, region) array
+        Covariance of the noise per unit of time.
+
+    Returns
+    -------
+    (region, region) array; twice the covariance of x for a rotating network.
+    """
     if setup.through_band and (setup.rotating or not setup.symmetric):
         # S_x(f) = (S_z(f) + conj(S_z(-f))) / 4 for x = Re z; a real network is its own real part
         frequency, weight = problem["frequency"], problem["band_weight"] * (0.25 if setup.rotating else 0.5)
         both = jnp.concatenate([frequency, -frequency])
         complex_jacobian = jacobian.astype(jnp.result_type(jacobian, jnp.complex64))
         weights = jnp.concatenate([weight, weight])
-        return jnp.real(resolvent_covariance(complex_jacobian, jnp.diag(noise), both, weights))
+        return jnp.real(resolvent_covariance(complex_jacobian, noise, both, weights))
     if setup.rotating or not setup.symmetric:
         mean = jnp.mean(jnp.imag(jnp.diag(jacobian)))
         still = jacobian - 1j * mean * jnp.eye(len(noise)) if setup.rotating else jacobian
-        return jnp.real(lyapunov(still, jnp.diag(noise).astype(still.dtype)))
-    return _symmetric_covariance(setup, problem, values, jacobian, noise, 0.0)
-
-
-def _symmetric_covariance(
-    setup: FitSetup, problem: Problem, values: Values, jacobian: jax.Array, noise: jax.Array, lag: float
-) -> jax.Array:
+        return jnp.real(lyapunov(still, noise.astype(still.dtype)))
     scale = jnp.sqrt(values["gain_in"] / values["gain_out"])
     similar = jacobian * scale[None, :] / scale[:, None]
     kernel = (
-        band_kernel(problem["frequency"], problem["band_weight"], lag)
-        if setup.through_band
-        else lyapunov_kernel()
+        band_kernel(problem["frequency"], problem["band_weight"]) if setup.through_band else lyapunov_kernel()
     )
-    inner = spectral_covariance(0.5 * (similar + similar.T), jnp.diag(noise / scale**2), kernel)
+    inner = spectral_covariance(
+        0.5 * (similar + similar.T), noise / (scale[:, None] * scale[None, :]), kernel
+    )
     return inner * scale[:, None] * scale[None, :]
 
 
@@ -157,14 +171,16 @@ def functional_connectivity(setup: FitSetup, problem: Problem, theta: jax.Array)
 
 def objective(setup: FitSetup, problem: Problem, theta: jax.Array) -> jax.Array:
     """
-    Mean squared error of FC over pairs of regions, plus ``lambda / n_regions * sum(theta^2)``.
+    Mean squared error of FC over pairs of regions, plus ``lambda / n_regions * sum((theta / width)^2)``.
 
-    With ``lag1_weight`` the mean squared error of the lag-1 correlation over all pairs is added.
+    With ``lag1_weight`` the mean squared error of the lag-1 correlation over all pairs is added; ``fc_weight`` is the
+    factor of that of FC.
     """
     values = constrained(setup, problem, theta)
     above = jnp.triu(jnp.ones_like(problem["fc"]), 1)
     error = correlation(covariance(setup, problem, values)) - problem["fc"]
-    loss = jnp.sum(above * error**2) / jnp.sum(above) + problem["penalty"] * jnp.sum(theta**2)
+    data = setup.fc_weight * jnp.sum(above * error**2) / jnp.sum(above)
+    loss = data + problem["penalty"] * setup.space.penalty(theta)
     if setup.lag1_weight > 0.0:
         model = correlation(*lag1_covariances(setup, problem, values))
         loss = loss + setup.lag1_weight * jnp.mean((model - problem["lag1"]) ** 2)
