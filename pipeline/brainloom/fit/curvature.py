@@ -226,8 +226,8 @@ class Problem:
         try:
             compiled = loss.compiled(("hessian", chunk), lambda: jax.jit(program))
             found = np.asarray(compiled(self.vector, loss.fixed), float)
-        except (TypeError, NotImplementedError) as error:
-            if not any(word in str(error) for word in _NO_FORWARD):
+        except (TypeError, ValueError, NotImplementedError) as error:
+            if not any(word in str(error).lower() for word in _NO_FORWARD):
                 raise
             notes.append(
                 "Second derivatives are central differences of gradients: a part of the loss has no forward derivative."

@@ -197,7 +197,8 @@ def identify(
 def _kind_of_errors(fitter: Any, errors: Any, replicates: Any, n_replicates: int) -> str:
     """``"likelihood"``, ``"replicates"`` or ``"covariance"``."""
     known = None if fitter.loss_fn is not None else is_likelihood(fitter.objective)
-    name = "loss_fn" if fitter.loss_fn is not None else repr(fitter.objective)
+    name = getattr(fitter.objective, "__name__", repr(fitter.objective))
+    name = "loss_fn" if fitter.loss_fn is not None else name.replace("<lambda>", "the objective")
     if isinstance(errors, str):
         if errors not in ("likelihood", "replicates"):
             raise ValueError(

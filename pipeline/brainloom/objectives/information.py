@@ -30,7 +30,8 @@ def is_likelihood(objective: Any) -> bool | None:
         None for a function that is not of `brainloom.objectives`.
     """
     if not isinstance(objective, Objective):
-        return None
+        ours = str(getattr(objective, "__module__", "")).startswith("brainloom.objectives")
+        return False if ours else None
     if objective.name == "on":
         return is_likelihood(objective.options["objective"])
     if objective.name == "combine":
