@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from brainloom.fit.horizon import Horizon
 from brainloom.fit.record import UNKNOWN, Record
 from brainloom.fit.resume import plain_array
 from brainloom.fit.task import Task
@@ -62,7 +63,7 @@ def descend(task: Task) -> None:
         for k, record in enumerate(task.records):
             head = f"record_{k}_"
             record.restore({name.removeprefix(head): x for name, x in saved.items() if name.startswith(head)})
-    current = 0 if saved is None else int(saved["stage"])
+    current, horizon = 0 if saved is None else int(saved["stage"]), Horizon()
     for number, (optimizer, n_steps) in enumerate(stages[current:], current):
         resumed = saved if number == current else None
         origin = _stack(task.starts)
@@ -70,7 +71,7 @@ def descend(task: Task) -> None:
             origin = [_as(resumed[f"origin_{k}"], like) for k, like in enumerate(origin)]
         elif number > 0:
             origin = _stack([_best(*pair) for pair in zip(task.records, task.starts, strict=True)])
-        if _run(task, _stage(task, optimizer, origin), number, n_steps, resumed):
+        if _run(task, _stage(task, optimizer, origin), number, n_steps, resumed, horizon):
             break
     total = sum(n for _, n in stages)
     off = any(record.called_off for record in task.records)
@@ -79,7 +80,14 @@ def descend(task: Task) -> None:
         record.message = record.message or ("ended by a callback" if off else f"made {total} steps")
 
 
-def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, np.ndarray] | None) -> bool:
+def _run(
+    task: Task,
+    stage: Stage,
+    number: int,
+    n_steps: int,
+    saved: dict[str, np.ndarray] | None,
+    horizon: Horizon,
+) -> bool:
     """One stage; whether the fit is to end with it."""
     records = task.records
     if saved is None:
@@ -99,7 +107,7 @@ def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, n
             carry, seen = stage.step(carry, stage.rates(), task.loss.fixed, live)
             *numbers, aux = seen
             value, usable, promise, change, inner = map(np.asarray, numbers)
-            first = stage.fingerprint(carry, seen) if first is None else first
+            begins, first = first is None, stage.fingerprint(carry, seen) if first is None else first
             done, called_off = done + 1, False
             for k in np.flatnonzero(live):
                 record, here = records[k], [leaf[k] for leaf in before]
@@ -108,13 +116,16 @@ def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, n
                 own = UNKNOWN if aux is None else jax.tree.map(lambda x: x[0], aux)
                 # callbacks hear no more of a fit that they have ended
                 over = record.add(here, value[k], usable[k], own, silent=called_off)
-                if usable[k]:
-                    record.promised(float(promise[k]), float(change[k]), float(value[k]))
+                if usable[k] and record.promised(float(promise[k]), float(change[k]), float(value[k])):
+                    factor = abs(promise[k]) / max(abs(change[k]), np.finfo(float).tiny)
+                    horizon.warn([leaf[k] for leaf in carry.slope], factor)
                 if not over and stage.searching and record.still():
                     over = record.converged = True
                     record.message = "the loss does not fall any more"
                 live[k] = not over
                 called_off |= record.called_off
+            if begins and number == 0 and not called_off:
+                _look_ahead(task, stage, before, value, np.flatnonzero(live & usable), carry.slope, horizon)
             stage.schedule()
             if called_off or task.checkpoint.due(done) or done == n_steps or not live.any():
                 about = {"stage": number, "done": done, "live": live, "begun": begun}
@@ -124,6 +135,25 @@ def _run(task: Task, stage: Stage, number: int, n_steps: int, saved: dict[str, n
     finally:
         stage.put_back()
     return all(record.ended for record in records)
+
+
+def _look_ahead(
+    task: Task, stage: Stage, at: Any, value: np.ndarray, which: np.ndarray, slope: Leaves, horizon: Horizon
+) -> None:
+    """Does the gradient at the starts explode? Asked by the compiled step itself, which leaves no trace."""
+
+    def evaluate(points: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        leaves, live = [np.array(leaf) for leaf in at], np.isin(np.arange(len(value)), which)
+        for k, point in zip(which, points, strict=True):
+            for leaf, new in zip(leaves, point, strict=True):
+                leaf[k] = new
+        there = stage.start._replace(leaves=[jnp.asarray(x) for x in leaves])
+        seen = stage.step(there, stage.rates(), task.loss.fixed, live)[1]
+        return np.asarray(seen[0])[which], np.asarray(seen[1])[which]
+
+    points = [[leaf[k] for leaf in at] for k in which]
+    slopes = [[np.asarray(leaf[k]) for leaf in slope] for k in which]
+    horizon.at_start(points, value[which], slopes, task.scales, (task.low, task.high), evaluate)
 
 
 def _stage(task: Task, optimizer: Any, starts: Leaves) -> Stage:

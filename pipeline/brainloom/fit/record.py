@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,19 +118,10 @@ class Record:
         self.ended |= self.called_off
         return self.ended
 
-    def promised(self, promise: float, change: float, loss: float) -> None:
-        """Warn once if the gradient has nothing to do with how the loss changes along the last steps."""
-        if not abs(promise) > PROMISE * max(abs(change), abs(loss)):
-            return
-        self._broken += 1
-        if self._broken == BROKEN:
-            warnings.warn(
-                f"the gradient promises changes of the loss {abs(promise / max(abs(change), 1e-300)):.0e} times larger "
-                "than those that happen: it explodes over the simulated time, as it does where the model is chaotic. "
-                "Simulate for a shorter time, compare features instead of samples, clip the gradient (clip=1.0), or "
-                "use a backend without gradients ('cmaes')",
-                stacklevel=6,
-            )
+    def promised(self, promise: float, change: float, loss: float) -> bool:
+        """Whether the gradient has had nothing to do with how the loss changes along several steps."""
+        self._broken += abs(promise) > PROMISE * max(abs(change), abs(loss))
+        return self._broken >= BROKEN
 
     def settled(self) -> bool:
         """Whether the last losses hardly differ from the best."""

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from scipy import optimize
 
+from brainloom.fit.horizon import Horizon
 from brainloom.fit.record import UNKNOWN, Record
 from brainloom.fit.resume import Tape
 from brainloom.fit.task import Task
@@ -38,9 +39,9 @@ def minimise(task: Task) -> None:
     evaluate = loss.compiled(
         ("scipy", sloped), lambda: jax.jit(jax.value_and_grad(loss, has_aux=True) if sloped else loss)
     )
-    tape = Tape(task.checkpoint)
+    tape, horizon = Tape(task.checkpoint), Horizon()
     for start, record in zip(task.starts, task.records, strict=True):
-        _minimise(task, keywords, method, sloped, evaluate, tape, start, record)
+        _minimise(task, keywords, method, sloped, evaluate, tape, horizon, start, record)
         if record.called_off:
             break
     tape.save(last=True)
@@ -53,6 +54,7 @@ def _minimise(
     sloped: bool,
     evaluate: Any,
     tape: Tape,
+    horizon: Horizon,
     start: Leaves,
     record: Record,
 ) -> None:
@@ -78,10 +80,24 @@ def _minimise(
         tape.save()
         if over:
             raise _EndedError
+        if usable and sloped and good is None and not replayed:
+            look_ahead(leaves, values[0], slope)
         if usable:
             good = (x.copy(), float(values[0]))
         seen = (float(values[0]), slope) if usable else _wall(x, good)
         return seen if sloped else seen[0]
+
+    def look_ahead(leaves: Leaves, value: float, slope: np.ndarray) -> None:
+        like = trainable.leaves()
+
+        def losses(points: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+            typed = [[x.astype(y.dtype) for x, y in zip(point, like, strict=True)] for point in points]
+            found = np.array([float(evaluate(point, fixed)[0][0]) for point in typed])
+            return found, np.isfinite(found)
+
+        at = [np.asarray(leaf) for leaf in leaves]
+        slopes = [[np.asarray(leaf) for leaf in trainable.unflat(slope)]]
+        horizon.at_start([at], [value], slopes, task.scales, (task.low, task.high), losses)
 
     def count(*_: Any, **__: Any) -> None:
         record.n_steps += 1
