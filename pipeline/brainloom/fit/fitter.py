@@ -71,7 +71,7 @@ class Fitter:
     clip : float, optional
         Largest norm of the gradient (in the unconstrained space); longer ones are shortened. For ``"grad"``.
     chunk : int, optional
-        Points of a population that are evaluated at once, to save memory; all if not given.
+        Points of the populations of all starts that are evaluated at once, to save memory; all if not given.
 
     Raises
     ------

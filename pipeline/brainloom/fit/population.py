@@ -1,4 +1,4 @@
-"""Searches without gradients that evaluate a whole population in one compiled program: CMA-ES and nevergrad."""
+"""Searches without gradients: the populations of all starts are evaluated by one compiled program."""
 
 from __future__ import annotations
 
@@ -81,38 +81,50 @@ def nevergrad(task: Task) -> None:
 
 
 def _search(task: Task, new: Any, options: Mapping[str, Any]) -> None:
-    trainable, tape, population = task.trainable, Tape(task.checkpoint), options["population"]
+    """All starts side by side: a generation of each is evaluated in one call."""
+    trainable, tape, records = task.trainable, Tape(task.checkpoint), task.records
     low, high, scale = (trainable.flat(side) for side in (task.low, task.high, task.scales))
+    origins = np.stack([trainable.flat(start) for start in task.starts])
+    n_starts, population, size = len(origins), options["population"], origins.shape[1]
 
-    loss, chunk = task.loss, None if task.chunk is None else min(task.chunk, population)
+    loss, chunk = task.loss, None if task.chunk is None else min(task.chunk, n_starts * population)
     losses_of = loss.compiled(("population", chunk), lambda: _losses_of(loss, chunk))
 
     def evaluated(leaves: list[np.ndarray]) -> tuple[np.ndarray, None, None]:
         return np.asarray(losses_of(leaves, loss.fixed), float), None, None
 
-    for k, (start, record) in enumerate(zip(task.starts, task.records, strict=True)):
-        origin = trainable.flat(start)
+    searches = [new(size, [*task.words, k]) for k in range(n_starts)]
+    for record in records:
         record.patience = max(record.patience, PATIENCE * population)
-        search = new(len(origin), [*task.words, k])
-        for _ in range(task.steps):
-            points = mirrored(origin + scale * search.ask(), low, high)
-            leaves = _stacked(task, points)
-            values, _, _, replayed = tape.evaluate(points, partial(evaluated, leaves))
-            record.n_steps += 1
-            for row, value in enumerate(values):
-                if record.add([leaf[row] for leaf in leaves], value, np.isfinite(value), silent=replayed):
-                    break
-            tape.save()
-            if record.ended:
-                break
-            search.tell(values)
-            if search.width() < NARROW * options["sd"]:
-                record.message, record.converged = "the population does not move any more", True
-                break
-        _close(record, task.steps, population)
-        if record.called_off:
+    points, called_off = np.empty((n_starts, population, size)), False
+    for _ in range(task.steps):
+        live = [k for k, record in enumerate(records) if not record.ended and not record.converged]
+        if not live or called_off:
             break
+        for k in live:  # others keep their places, as the program has one shape
+            points[k] = mirrored(origins[k] + scale * searches[k].ask(), low, high)
+        flat = points.reshape(-1, size)
+        leaves = _stacked(task, flat)
+        values, _, _, replayed = tape.evaluate(flat, partial(evaluated, leaves))
+        for k in live:
+            record, rows = records[k], range(k * population, (k + 1) * population)
+            record.n_steps += 1
+            for row in rows:
+                usable = np.isfinite(values[row])
+                # callbacks hear no more of a fit that they have ended
+                if record.add(
+                    [leaf[row] for leaf in leaves], values[row], usable, silent=replayed or called_off
+                ):
+                    break
+            called_off |= record.called_off
+            if not record.ended:
+                searches[k].tell(values[rows.start : rows.stop])
+                if searches[k].width() < NARROW * options["sd"]:
+                    record.message, record.converged = "the population does not move any more", True
+        tape.save()
     tape.save(last=True)
+    for record in records:
+        _close(record, task.steps, population, called_off)
 
 
 def _losses_of(loss: Loss, chunk: int | None) -> Any:
@@ -128,10 +140,10 @@ def _losses_of(loss: Loss, chunk: int | None) -> Any:
     return losses
 
 
-def _close(record: Record, steps: int, population: int) -> None:
+def _close(record: Record, steps: int, population: int, called_off: bool) -> None:
     if record.ended or record.converged:
         return
-    record.message = f"made {steps} generations"
+    record.message = "ended by a callback" if called_off else f"made {steps} generations"
     record.converged = not record.improved(max(10, steps // 4) * population)
 
 
