@@ -149,7 +149,7 @@ def test_other_models_and_modalities_are_for_the_route_spectrum():
     assert "it must be one of HopfStep, LinearStep; fit.route spectrum takes every model" in refusal(
         {"model": {"name": "JansenRitStep"}}
     )
-    assert "fit.parameters names k, which only fit.route spectrum reads" in refusal(
+    assert "fit.parameters names k, which is not fitted; fit.route fc knows coupling, homotopic" in refusal(
         {"fit": {"parameters": {"k": {}}}}
     )
     assert "without fif unless modality has eeg or meg" in refusal({"simulate": {"export": ["fif"]}})

@@ -71,7 +71,6 @@ _ONLY_FC = (
 _ONLY_SPECTRUM = (
     "model.coupling",
     "fit.route",
-    "fit.parameters",
     "fit.objective.bold",
     "fit.objective.eeg",
     "fit.objective.meg",
@@ -149,6 +148,8 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
     found = copy.deepcopy(dict(config))
     route, modality = found["fit"]["route"], found["modality"]
     unused = [*(_ONLY_SPECTRUM if route == "fc" else _ONLY_FC)]
+    if not found["fit"]["parameters"]:
+        unused.append("fit.parameters")
     if found["fit"]["stages"] == ["analytic"]:
         unused.append("fit.stages")
     if not found["simulate"]["export"]:

@@ -60,12 +60,6 @@ def modality_contradictions(config: dict[str, Any]) -> Found:
                     f"modality is {shown(modality)}; it must be [bold] if fit.route is fc, or set fit.route to spectrum",
                 )
             )
-        for name in config["fit"]["parameters"]:
-            sentence = (
-                f"fit.parameters names {name}, which only fit.route spectrum reads; set the route, "
-                "or name fields in fit.regional"
-            )
-            found.append((("fit", "parameters"), sentence))
         return found + _export_contradictions(config)
     found += _model_contradictions(config)
     if not found:

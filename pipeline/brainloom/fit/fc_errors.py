@@ -48,7 +48,7 @@ def laplace(
     effective_dof : scalar
         Degrees of freedom of the training data.
     prior_sd : scalar
-        Log units.
+        Log units, times the width of each coordinate.
 
     Returns
     -------
@@ -63,7 +63,9 @@ def laplace(
     flat = slope.reshape(len(theta), n * n)
 
     # each pair stands twice in the symmetric matrices
-    hessian = flat @ flat.T / n_pairs + 2.0 * problem["penalty"] * jnp.eye(len(theta))
+    width = jnp.asarray(setup.space.prior_sd(), flat.dtype)
+    weight = setup.fc_weight
+    hessian = weight * (flat @ flat.T) / n_pairs + 2.0 * problem["penalty"] * jnp.diag(width**-2)
     # <J/2, dr> with dr = ds - r (ds_ii + ds_jj)/2 is the functional <K, ds> of the sample covariance s
     functional = 0.5 * slope
     shift = jnp.einsum("pij,ij->pi", functional, fc)
@@ -71,7 +73,8 @@ def laplace(
     root = jnp.linalg.cholesky(fc + 1e-10 * jnp.eye(n))
     white = jnp.einsum("ki,pkl,lj->pij", root, functional, root).reshape(len(theta), n * n)
     sampling = 2.0 / effective_dof * (white @ white.T)
-    noise = (2.0 / n_pairs) ** 2 * sampling + (2.0 * problem["penalty"] * prior_sd) ** 2 * jnp.eye(len(theta))
+    drawn = jnp.diag((2.0 * problem["penalty"] * prior_sd / width) ** 2)
+    noise = (2.0 * weight / n_pairs) ** 2 * sampling + drawn
     error = jnp.linalg.solve(hessian, jnp.linalg.solve(hessian, noise).T)
     sd = jnp.sqrt(jnp.maximum(jnp.diag(error), 0.0))
 

@@ -60,9 +60,13 @@ def posterior_dataset(
         np.stack([estimate[k] * np.asarray(end[o] / centre[o]) for k, o in enumerate(own)])
         for end in (low, high)
     ]
-    spread = setup.space.unpack(jnp.asarray(sd))
+    spread, width = (
+        setup.space.unpack(jnp.asarray(sd)),
+        setup.space.unpack(jnp.asarray(setup.space.prior_sd())),
+    )
     sds = np.stack([np.broadcast_to(np.asarray(spread[name]), n) for name in own])
-    contraction = 1.0 - sds / settings["prior_sd"]
+    priors = np.stack([np.broadcast_to(np.asarray(width[name]), n) for name in own])
+    contraction = 1.0 - sds / (settings["prior_sd"] * priors)
     identified = np.where(contraction >= IDENTIFIED, "yes", np.where(contraction >= WEAKLY, "weak", "no"))
 
     field = ("parameter", "region")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from brainloom.analysis.clean import band_power_gain
+from brainloom.core.config_fc import given_starts
 from brainloom.fit.space import FitSpace, space_from_config
 from brainloom.models import NeuralMass, get_model
 
@@ -38,6 +39,8 @@ class FitSetup:
         Whether FC is that of the process seen through the data's band, or of the process itself.
     lag1_weight : float
         Weight of the lag-1 correlation in the objective.
+    fc_weight : float
+        Weight of FC in it.
     """
 
     model: type[NeuralMass]
@@ -46,6 +49,7 @@ class FitSetup:
     symmetric: bool
     through_band: bool
     lag1_weight: float
+    fc_weight: float = 1.0
 
     @property
     def rotating(self) -> bool:
@@ -75,6 +79,7 @@ def setup_from_config(config: Mapping, n_regions: int, *, symmetric: bool) -> Fi
         symmetric=symmetric,
         through_band=bool(config["fit"]["through_band"]),
         lag1_weight=float(config["fit"]["objective"]["lag1"]),
+        fc_weight=float(config["fit"]["objective"]["fc"]),
     )
 
 
@@ -111,7 +116,7 @@ def make_problem(
     Returns
     -------
     dict of arrays
-        ``weights, homotopic, fc, lag1, omega, rate, floor, penalty, frequency, band_weight,
+        ``weights, homotopic, fc, lag1, omega, rate, coupling_start, homotopic_start, floor, penalty, frequency, band_weight,
         fine_frequency, fine_weight, repetition_time``; rates in 1/s.
     """
     n = len(weights)
@@ -119,7 +124,8 @@ def make_problem(
     for i, j in enumerate(np.asarray(homotope, dtype=int)):
         if j >= 0:
             mirror[i, j] = mirror[j, i] = 1.0
-    rate = -float(config["model"]["parameters"][setup.local])
+    given = given_starts(config["fit"].get("parameters") or {})
+    rate = -given.get("local", float(config["model"]["parameters"][setup.local]))
     signal = config["signal"]
     n_nodes = int(np.clip(3.2 / rate, MIN_NODES, MAX_NODES))
     filtered = (repetition_time, tuple(signal["band"]), signal["filter_order"])
@@ -132,6 +138,8 @@ def make_problem(
         "lag1": lag1,
         "omega": 2.0 * np.pi * np.asarray(frequency_hz) if setup.rotating else np.zeros(n),
         "rate": rate,
+        "coupling_start": given.get("coupling", COUPLING_PER_RATE * rate),
+        "homotopic_start": given.get("homotopic", HOMOTOPIC),
         "floor": min(float(config["fit"]["margin"]), 0.5 * rate),
         "penalty": float(config["fit"]["lambda"]) / n,
         "frequency": frequency,

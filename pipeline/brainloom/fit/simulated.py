@@ -17,7 +17,6 @@ import jax
 from brainloom.fit.gauge import fix_gauge
 
 # isort: split
-import brainstate
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -26,6 +25,7 @@ import xarray as xr
 from brainloom.core.config_fc import FC_TIME_STEP
 from brainloom.core.keys import named_key
 from brainloom.fit import checkpoint
+from brainloom.fit.coordinates import Coordinates, theta_of
 from brainloom.fit.fitter import Fitter
 from brainloom.fit.predict import effective_weights
 from brainloom.fit.problem import FitSetup, Problem
@@ -39,6 +39,8 @@ from brainloom.simulate import Simulator
 from brainloom.stiffness import stable_step
 
 Found = dict[str, np.ndarray]
+# How far to go from the first point to the one that a stage has reached: its noise is fitted too, and the more the farther.
+SHARES = (0.25, 0.5, 0.75, 1.0)
 # Realisations by which stages are compared on the validation part.
 N_DECIDING = 8
 # Rates may grow so much during a stage before the time step is too long for them.
@@ -124,20 +126,6 @@ def without_global_signal(x: jax.Array) -> jax.Array:
     return centred - mean * share
 
 
-class Coordinates(brainstate.nn.Module):
-    """
-    The coordinates of a fit as the one parameter of a module.
-
-    Parameters
-    ----------
-    theta : (size,) array
-    """
-
-    def __init__(self, theta: jax.Array) -> None:
-        super().__init__()
-        self.theta = brainstate.nn.Param(jnp.asarray(theta), fit=True)
-
-
 @dataclass(frozen=True)
 class Stage:
     """
@@ -166,7 +154,7 @@ class Stage:
 
     def fit(self, problem: Problem, theta: np.ndarray, folder: Path | None, label: str) -> Found:
         """
-        Fit from one point, and decide on the validation part which of the two is kept.
+        Fit from one point, and decide on the validation part how far to follow.
 
         Parameters
         ----------
@@ -182,8 +170,9 @@ class Stage:
         Returns
         -------
         dict
-            ``theta`` that is kept, ``reached`` by the stage; ``loss`` and ``validation`` of the reached point,
-            ``start_loss`` and ``start_validation`` of the first one; ``history``, ``n_steps``, ``kept``.
+            ``theta`` that is kept, ``reached`` by the stage; ``loss`` of the reached point, lowest ``validation`` on the
+            way there, ``start_loss`` and ``start_validation`` of the first one; ``share`` of the way that is kept (0:
+            nothing), ``history``, ``n_steps``, ``kept``.
         """
         done = checkpoint.load(folder, label)
         if done is not None:
@@ -213,17 +202,20 @@ class Stage:
             return objective(run.bold(given["problem"], theta, given["start"], key), given["features"])
 
         def loss(theta: jax.Array, given: Mapping[str, Any]) -> jax.Array:
-            return compared(theta, given) + given["problem"]["penalty"] * jnp.sum(theta**2)
+            return compared(theta, given) + given["problem"]["penalty"] * self.setup.space.penalty(theta)
 
         decide = jax.jit(compared)
         before = float(decide(origin, given[DECIDING]))
         found = self._minimise(loss, origin, given[FITTED], folder, f"{label}_steps")
-        after = float(decide(jnp.asarray(found["reached"]), given[DECIDING]))
-        kept = after < before or (math.isfinite(after) and not math.isfinite(before))
+        way = [np.asarray(theta) + share * (found["reached"] - np.asarray(theta)) for share in SHARES]
+        after = np.array([float(decide(jnp.asarray(point), given[DECIDING])) for point in way])
+        best = int(np.argmin(np.where(np.isfinite(after), after, np.inf)))
+        kept = bool(after[best] < before) or (math.isfinite(after[best]) and not math.isfinite(before))
         found |= {
-            "theta": found["reached"] if kept else np.asarray(theta),
-            "validation": np.asarray(after),
+            "theta": way[best] if kept else np.asarray(theta),
+            "validation": after[best],
             "start_validation": np.asarray(before),
+            "share": np.asarray(SHARES[best] if kept else 0.0),
             "kept": np.asarray(kept),
         }
         checkpoint.save(folder, label, found)
@@ -257,7 +249,7 @@ class Stage:
         fitter = Fitter(
             Coordinates(origin),
             self._optimizer(),
-            predict=lambda model: model.theta.value(),
+            predict=theta_of,
             objective=loss,
             backend=self.settings["backend"],
             clip=CLIP if self.settings["backend"] == "grad" else None,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from brainloom.core.config_fc import fitted_names
 
 GLOBAL = ("coupling", "homotopic")
 REGIONAL = ("local", "noise", "gain_in", "gain_out")
@@ -22,13 +25,17 @@ class FitSpace:
     Attributes
     ----------
     global_names, regional_names : tuple of str
-        Subsets of `GLOBAL` and `REGIONAL`; the others stay at their reference.
+        What has one coordinate, out of `GLOBAL` and `REGIONAL`, and what has one a region, out of `REGIONAL`; the
+        others stay at their reference.
     n_regions : int
+    widths : tuple of float
+        How far each name may be from its reference before the penalty of 1 is reached, first the global ones; 1 if empty.
     """
 
     global_names: tuple[str, ...]
     regional_names: tuple[str, ...]
     n_regions: int
+    widths: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:
@@ -47,8 +54,19 @@ class FitSpace:
         fields = theta[n_global:].reshape(len(self.regional_names), self.n_regions)
         out: dict[str, jax.Array] = {name: jnp.zeros((), theta.dtype) for name in GLOBAL}
         out |= {name: jnp.zeros(self.n_regions, theta.dtype) for name in REGIONAL}
-        out |= {name: theta[k] for k, name in enumerate(self.global_names)}
+        for k, name in enumerate(self.global_names):
+            out[name] = theta[k] if name in GLOBAL else jnp.broadcast_to(theta[k], self.n_regions)
         return out | {name: fields[k] for k, name in enumerate(self.regional_names)}
+
+    def prior_sd(self) -> np.ndarray:
+        """Width of every coordinate, (size,)."""
+        widths = self.widths or (1.0,) * (len(self.global_names) + len(self.regional_names))
+        n_global = len(self.global_names)
+        return np.concatenate([widths[:n_global], np.repeat(widths[n_global:], self.n_regions)])
+
+    def penalty(self, theta: jax.Array) -> jax.Array:
+        """Sum of squared deviations in units of the widths."""
+        return jnp.sum((theta / jnp.asarray(self.prior_sd(), theta.dtype)) ** 2 if self.widths else theta**2)
 
     def starts(self, n_starts: int, key: jax.Array) -> jax.Array:
         """
@@ -67,16 +85,26 @@ class FitSpace:
         theta = noise.at[:, : len(self.global_names)].set(0.0)
         if "coupling" in self.global_names:
             theta = theta.at[:, self.global_names.index("coupling")].set(spread)
-        return theta
+        # nobody starts far outside of what was said to be plausible
+        return theta * jnp.asarray(np.minimum(self.prior_sd(), 1.0), theta.dtype) if self.widths else theta
 
     def labels(self, region: Sequence[str], *, local: str) -> list[str]:
         """Name of every coordinate, such as ``coupling`` or ``a[Precentral_L]``."""
-        names = [local if name == "local" else name for name in self.regional_names]
-        return [*self.global_names, *(f"{name}[{label}]" for name in names for label in region)]
+        names, fields = (
+            [local if name == "local" else name for name in found]
+            for found in (self.global_names, self.regional_names)
+        )
+        return [*names, *(f"{name}[{label}]" for name in fields for label in region)]
 
 
 def space_from_config(fit: Mapping, n_regions: int) -> FitSpace:
-    """Space of the config section ``fit``; its lists are validated by the schema."""
-    known = [name for name in GLOBAL if name in fit["global"]]
-    fields = [name for name in REGIONAL if name in fit["regional"]]
-    return FitSpace(tuple(known), tuple(fields), n_regions)
+    """Space of the config section ``fit``: of ``parameters`` if it names some, else of ``global`` and ``regional``."""
+    if not fit.get("parameters"):
+        known = [name for name in GLOBAL if name in fit["global"]]
+        fields = [name for name in REGIONAL if name in fit["regional"]]
+        return FitSpace(tuple(known), tuple(fields), n_regions)
+    fitted = fitted_names(fit["parameters"])
+    known = [name for name in (*GLOBAL, *REGIONAL) if name in fitted and fitted[name]["scope"] == "global"]
+    fields = [name for name in REGIONAL if name in fitted and fitted[name]["scope"] == "regional"]
+    widths = tuple(float(fitted[name]["prior_sd"]) for name in (*known, *fields))
+    return FitSpace(tuple(known), tuple(fields), n_regions, widths)

@@ -20,8 +20,9 @@ Describe = Callable[[Problem, np.ndarray], Found]
 NUMBERS = {
     "loss": "objective reached in the stage",
     "start_loss": "objective of the stage where it began",
-    "validation": "objective of the stage on the validation part where it ended, with noise of its own",
+    "validation": "objective of the stage on the validation part, with noise of its own: the lowest on its way",
     "start_validation": "the same where it began",
+    "share": "share of the way of the stage that is kept, 0 for nothing",
 }
 
 
@@ -65,7 +66,7 @@ def simulate_stages(
     best = int(found["best"])
     theta = np.asarray(found["theta"][best])
     rows: dict[str, list[Any]] = {key: [np.nan] for key in NUMBERS}
-    rows["loss"] = [float(found["loss"][best])]
+    rows["loss"], rows["share"] = [float(found["loss"][best])], [1.0]
     kept, steps, reached, histories = [True], [int(found["n_steps"][best])], [theta], [np.zeros(0)]
     if not np.isfinite(theta).all() or not np.isfinite(rows["loss"][0]):
         chosen = []

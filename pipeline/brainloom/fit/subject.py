@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainloom.core.errors import DataError
 from brainloom.fit.gauge import fix_gauge
-from brainloom.fit.optimise import Fits, fit_starts
+from brainloom.fit.optimise import Fits
 from brainloom.fit.predict import (
     constrained,
     correlation,
@@ -24,6 +24,8 @@ from brainloom.fit.predict import (
 )
 from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
 from brainloom.fit.problem import FitSetup, Problem, make_problem, setup_from_config
+from brainloom.fit.search import search_starts_by
+from brainloom.fit.space import GLOBAL
 from brainloom.fit.stages import simulate_stages, stage_variables, stages_of
 from brainloom.linear.jacobian import stability_margin
 
@@ -132,7 +134,9 @@ def fit_subject(
     route = Route(
         problem=subject_problem(setup, config, connectome, signal),
         starts=setup.space.starts,
-        search=lambda task, starts, n: fit_starts(setup, task, starts, n, config["fit"]["max_steps"]),
+        search=lambda task, starts, n: search_starts_by(
+            config["fit"]["backend"], setup, task, starts, n, config["fit"]["max_steps"]
+        ),
         describe=lambda task, fits, best: _describe(setup, task, fits, best, config, frequency),
         depends=frequency,
         refine=refine if stages else None,
@@ -195,7 +199,7 @@ def _dataset(
     own = [name if name != setup.local else "local" for name in parameters]
     about: dict[str, list] = {
         "parameter": parameters,
-        "scope": ["global", "global"] + ["regional"] * (len(parameters) - 2),
+        "scope": ["global" if name in (*GLOBAL, *setup.space.global_names) else "regional" for name in own],
         "unit": [UNITS[name] for name in parameters],
         "fitted": [name in fitted for name in own],
     }

@@ -267,7 +267,7 @@ def _stage_rows(fit) -> list[dict[str, str]]:
             "steps": str(int(fit["stage_steps"][k])),
             "loss": pair("loss", k),
             "validation": pair("validation", k),
-            "kept": "yes" if bool(fit["stage_kept"][k]) else "no",
+            "kept": f"{100 * float(fit['stage_share'][k]):.0f} %" if bool(fit["stage_kept"][k]) else "no",
         }
         for k in range(fit.sizes["stage"])
     ]
