@@ -20,7 +20,7 @@ from brainloom import objectives
 OBJECTIVES = {
     "objective_timeseries_rmse": objectives.timeseries_rmse(),
     "objective_fc_corr": objectives.fc_corr(),
-    "objective_fcd_ks": objectives.fcd_ks(window_size=30, step_size=5),
+    "objective_fcd_ks": objectives.fcd_ks(window=30, step=5),
 }
 
 
@@ -40,13 +40,13 @@ def test_objective(entry):
 
 def test_other_conventions_of_the_table_are_options():
     prediction, target = signals()
-    same = objectives.fcd_ks(30, 5, n_diag=1)(prediction, target)
+    same = objectives.fcd_ks(window_size=30, step_size=5)(prediction, target)
     np.testing.assert_allclose(same, OBJECTIVES["objective_fcd_ks"](prediction, target), rtol=1e-12)
     # by other packages: the root mean square over the whole FC matrix, and the correlation of all pairs of windows
     whole = objectives.fc_rmse(include_diagonal=True)(prediction, target)
     np.testing.assert_allclose(whole, 0.07923381583812, rtol=1e-10)
     np.testing.assert_allclose(objectives.fc_rmse()(prediction, target), whole * np.sqrt(5 / 4), rtol=1e-10)
-    found = objectives.fcd(window_size=30, step_size=5)(prediction, target)
+    found = objectives.fcd(window=30, step=5)(prediction, target)
     np.testing.assert_allclose(found, 0.09258752054923, rtol=1e-10)
-    found = objectives.fcd_wasserstein(window_size=30, step_size=5)(prediction, target)
+    found = objectives.fcd_wasserstein(window=30, step=5)(prediction, target)
     np.testing.assert_allclose(found, 0.02058918074041, rtol=1e-10)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import brainloom.models  # noqa: F401  (brainstate would reset the precision)
 
 # isort: split
+import brainunit as u
 import jax
 import numpy as np
 import pytest
@@ -86,21 +87,34 @@ def test_cosine():
 
 
 def test_windows_follow_from_the_repetition_time():
-    assert o.fcd(tr=0.72).options | {"as_loss": 0} == {"as_loss": 0, "window": 83, "step": 4, "n_diag": 21}
-    assert o.fcd_ks(window=30, step=5).options["n_diag"] == 6
-    assert o.fcd_ks(window_size=30, step_size=5).options["n_diag"] == 1
-    published = o.fcd_ks(30, 5, n_diag=1).options
-    assert published == o.fcd_ks(window_size=30).options
+    """60 s and 3 s at a repetition time of 0.72 s: 83.33 and 4.17 samples; 21 steps until windows share none."""
+    for objective in (o.fcd, o.fcd_ks, o.fcd_wasserstein):
+        options = objective(tr=0.72).options
+        assert (options["window"], options["step"], options["n_diag"]) == (83, 4, 21)
+        options = objective(tr=2.0).options
+        assert (options["window"], options["step"], options["n_diag"]) == (30, 2, 15)
+        options = objective(window=30 * u.second, step=1.5 * u.second, tr=720 * u.ms).options
+        assert (options["window"], options["step"], options["n_diag"]) == (42, 2, 21)
+    assert [fcd.window_frames(seconds, 0.72) for seconds in (60.0, 3.0)] == [83, 4]
+
+
+def test_windows_in_samples_are_the_published_convention():
+    """Every pair of windows counts, those that share samples too; `tr` leaves them out."""
+    published = o.fcd(window=30, step=5)
+    assert published.options == o.fcd(window_size=30, step_size=5).options == o.fcd(30, 5, n_diag=1).options
+    assert o.fcd_ks(window_size=30).options == o.fcd_ks(30, 5).options
+    assert o.fcd_ks(window=30, step=5, tr=0.72).options["n_diag"] == 6
+    a, b = fcd.fcd(X, 30, 5), fcd.fcd(Y, 30, 5)
+    pairs = np.triu_indices(len(a), 1)
+    close(value(published), np.corrcoef(a[pairs], b[pairs])[0, 1])
 
 
 def test_dynamics():
     window, step = 100, 30
     a, b = fcd.fcd(X, window, step), fcd.fcd(Y, window, step)
     apart = [fcd.fcd_values(one, window, step) for one in (a, b)]
-    close(value(o.fcd(window, step)), np.corrcoef(*apart)[0, 1])
-    close(value(o.fcd(window, step), o.FCD(a), o.FCD(b, window, step)), np.corrcoef(*apart)[0, 1])
-    pairs = np.triu_indices(len(a), 1)
-    close(value(o.fcd(window, step, n_diag=1), o.FCD(a), o.FCD(b)), np.corrcoef(a[pairs], b[pairs])[0, 1])
+    close(value(o.fcd(window, step, tr=DT)), np.corrcoef(*apart)[0, 1])
+    close(value(o.fcd(window, step, tr=DT), o.FCD(a), o.FCD(b, window, step)), np.corrcoef(*apart)[0, 1])
     grid = np.linspace(-0.99, 0.99, 100)
     for rule in ("scott", 0.3):
         shares = []
@@ -109,18 +123,18 @@ def test_dynamics():
             shares.append(np.cumsum(density) / density.sum())
         gap = np.abs(shares[0] - shares[1])
         both = (X, Y) if rule == "scott" else (o.FCD(a), o.FCD(b))
-        close(value(o.fcd_ks(window, step, bw_method=rule), *both), gap.max())
-        found = value(o.fcd_wasserstein(window, step, bw_method=rule), o.FCD(a), o.FCD(b))
+        close(value(o.fcd_ks(window, step, tr=DT, bw_method=rule), *both), gap.max())
+        found = value(o.fcd_wasserstein(window, step, tr=DT, bw_method=rule), o.FCD(a), o.FCD(b))
         close(found, gap.sum() * (grid[1] - grid[0]))
 
 
 def test_kernel_distances_come_close_to_exact_ones():
     a, b = fcd.fcd(X, 100, 5), fcd.fcd(Y, 100, 5)
-    found = value(o.fcd_ks(100, 5), o.FCD(a), o.FCD(b))
+    found = value(o.fcd_ks(100, 5, tr=DT), o.FCD(a), o.FCD(b))
     a, b = fcd.fcd_values(a, 100, 5), fcd.fcd_values(b, 100, 5)
     # 10^4 values: a kernel of 0.16 standard deviations moves the distances by a few hundredths of their range
     assert found == pytest.approx(fcd.ks_distance(a, b), abs=0.03)
-    found = value(o.fcd_wasserstein(100, 5), o.FCD(fcd.fcd(X, 100, 5)), o.FCD(fcd.fcd(Y, 100, 5)))
+    found = value(o.fcd_wasserstein(100, 5, tr=DT), o.FCD(fcd.fcd(X, 100, 5)), o.FCD(fcd.fcd(Y, 100, 5)))
     assert found == pytest.approx(stats.wasserstein_distance(a, b), abs=0.02)
 
 
@@ -132,7 +146,7 @@ def test_missing_entries_of_a_target_are_left_out():
     for values in (fcd.fcd_values(fcd.fcd(X, 100, 10), 100, 10), known):
         density = stats.gaussian_kde(values)(grid)
         shares.append(np.cumsum(density) / density.sum())
-    close(value(o.fcd_ks(100, 10), X, o.FCD(blocks)), np.abs(shares[0] - shares[1]).max())
+    close(value(o.fcd_ks(100, 10, tr=DT), X, o.FCD(blocks)), np.abs(shares[0] - shares[1]).max())
 
 
 # --- spectra -----------------------------------------------------------------------------------------------

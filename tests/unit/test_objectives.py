@@ -101,7 +101,7 @@ def test_cross_spectra_are_never_plain():
             "made with a step of 5 samples, the objective has 10",
         ),
         (
-            o.fcd(window=200, step=10),
+            o.fcd(window=200, step=10, tr=0.72),
             X,
             Y,
             "240 samples, which is 5 windows of 200 every 10; it needs more than 20",

@@ -113,8 +113,8 @@ class StageObjective:
             "fc": (fc_rmse(), True),
             "fc_corr": (fc_corr(as_loss=True), False),
             "lag1": (lagged_fc(1, measure="rmse"), True),
-            "fcd_ks": (fcd_ks(*windows), False),
-            "fcd_wasserstein": (fcd_wasserstein(*windows), False),
+            "fcd_ks": (fcd_ks(*windows, tr=tr), False),
+            "fcd_wasserstein": (fcd_wasserstein(*windows, tr=tr), False),
             "variance": (variance(as_loss=True), False),
             "psd": (
                 psd_log(dt=tr, band=tuple(config["band"]), window=config["psd_window"] * tr, relative=True),

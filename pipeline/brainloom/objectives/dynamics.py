@@ -62,10 +62,10 @@ def fcd(
     tr : number of s or Quantity, optional
         Interval of the samples.
     n_diag : int, optional
-        First diagonal above the main one that is read. By default pairs of windows that share no sample, from
-        ``ceil(window / step)`` on; 1 reads all pairs.
+        First diagonal above the main one that is read. With `tr`, pairs of windows that share no sample, from
+        ``ceil(window / step)`` on. Without it, 1: all pairs, as in the packages that count windows in samples.
     window_size, step_size : int, optional
-        As `window` and `step`, in samples, with `n_diag` 1: the convention of other packages under these names.
+        Other names of `window` and `step` in samples, by default 30 and 5.
     """
     options = _windows(window, step, tr, n_diag, window_size, step_size)
     return Objective("fcd", _fcd, as_loss=as_loss, **options)
@@ -94,13 +94,13 @@ def _windows(
         if window is not None or step is not None:
             raise ValueError("give window and step, or window_size and step_size; not both")
         window, step = 30 if window_size is None else window_size, 5 if step_size is None else step_size
-        n_diag = 1 if n_diag is None else n_diag
     interval = None if tr is None else seconds(tr, "tr")
     length = _samples(window, WINDOW, interval, "window")
     stride = _samples(step, STEP, interval, "step")
     if length < 2:
         raise ValueError(f"window is {length} samples; correlations need at least 2")
-    n_diag = -(-length // stride) if n_diag is None else n_diag
+    if n_diag is None:
+        n_diag = 1 if interval is None else -(-length // stride)
     if not isinstance(n_diag, int) or n_diag < 1:
         raise ValueError(f"n_diag is {n_diag!r}; it must be a whole number, at least 1")
     return {"window": length, "step": stride, "n_diag": n_diag}
