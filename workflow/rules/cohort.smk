@@ -27,10 +27,44 @@ checkpoint index_cohort:
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
 
+# Pooled fits read all subjects, so they are made again when the cohort changes. Studies without them have no such rule.
+POOLED = {}
+
+if config["pool"] is not None:
+
+    rule pool:
+        message:
+            "Fit every subject around a prior from the others"
+        input:
+            connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
+            signal=layout.datasets(STUDY, plan.subjects, "signal"),
+        output:
+            pooled=layout.datasets(STUDY, plan.subjects, "pooled"),
+            cohort=study_file("pool.zarr.zip"),
+        params:
+            settings=SETTINGS["pool"],
+            code=CODE["pool"],
+        log:
+            layout.log_file(STUDY, "pool"),
+        benchmark:
+            layout.benchmark_file(STUDY, "pool")
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=480,
+        shell:
+            "python -m brainloom.steps.pool --connectome {input.connectome:q} --signal {input.signal:q}"
+            " --output {output.pooled:q} --cohort {output.cohort:q}"
+            " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
+
+    POOLED = {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}
+
+
 rule group:
     message:
         "Compare subjects and collect the tables"
     input:
+        **POOLED,
         index=study_file("index.tsv"),
         connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
         signal=layout.datasets(STUDY, plan.subjects, "signal"),
@@ -47,6 +81,9 @@ rule group:
         settings=SETTINGS["group"],
         code=CODE["group"],
         tables=study_file(""),
+        pooled=(
+            shlex.join(["--pooled", *POOLED["pooled"], "--pool", POOLED["pool"]]) if POOLED else ""
+        ),
     log:
         layout.log_file(STUDY, "group"),
     benchmark:
@@ -58,7 +95,7 @@ rule group:
     shell:
         "python -m brainloom.steps.group --index {input.index:q} --connectome {input.connectome:q}"
         " --signal {input.signal:q} --fit {input.fit:q} --posterior {input.posterior:q}"
-        " --simulation {input.simulation:q} --metrics {input.metrics:q}"
+        " --simulation {input.simulation:q} --metrics {input.metrics:q} {params.pooled}"
         " --output {output.group:q} --tables {params.tables:q}"
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 

@@ -20,7 +20,7 @@ from brainloom.analysis.mixture import choose_weight, leave_one_out_mean, matrix
 from brainloom.analysis.scores import fc_scores
 
 #: Predictors that are compared with the others, and what they are compared with if it was scored.
-COMPARED = ("model_analytic", "model_simulated")
+COMPARED = ("model_analytic", "model_simulated", "model_pooled")
 REFERENCES = (
     "ceiling",
     "group_mean",
@@ -117,9 +117,19 @@ def _mixtures(
     out.attrs["mixture_weight_validation"] = chosen
 
 
+def _pooled(out: CohortScores, subjects: Sequence[SubjectFC], model: str) -> None:
+    """Scores of the fits around a prior from the other subjects."""
+    for s in subjects:
+        if "model_pooled" in s.predictions:
+            for split, target in (("train", s.train), ("test", s.test)):
+                out.add(
+                    s.subject, model, split, "model_pooled", fc_scores(s.predictions["model_pooled"], target)
+                )
+
+
 def _fingerprints(out: CohortScores, subjects: Sequence[SubjectFC], model: str) -> None:
     targets = [s.test for s in subjects]
-    predictors = list(subjects[0].predictions)
+    predictors = [name for name in subjects[0].predictions if all(name in s.predictions for s in subjects)]
     matrices = []
     for predictor in predictors:
         matrix = fingerprint_matrix([s.predictions[predictor] for s in subjects], targets)
@@ -234,6 +244,7 @@ def score_cohort(
         means = _group_means(out, subjects, model)
         if mixture:
             _mixtures(out, subjects, means, model)
+        _pooled(out, subjects, model)
         _fingerprints(out, subjects, model)
         _reliability(out, subjects, model)
     else:

@@ -117,7 +117,7 @@ class Pooled:
 
 
 def pool_cohort(
-    setup: FitSetup,
+    setup: FitSetup | None,
     members: Sequence[Member],
     *,
     ranks: Sequence[int],
@@ -148,7 +148,8 @@ def pool_cohort(
 
     Parameters
     ----------
-    setup : FitSetup
+    setup : FitSetup or None
+        None if there is no usable subject.
     members : sequence of Member
         At least three.
     ranks, strengths : sequences
@@ -171,7 +172,7 @@ def pool_cohort(
     DataError
         Fewer than three subjects; or a fit to a group diverged.
     """
-    if len(members) < 3:
+    if setup is None or len(members) < 3:
         raise DataError(
             f"pooling needs at least three usable subjects, this cohort has {len(members)}; set pool to null"
         )
@@ -300,7 +301,9 @@ class _Stage:
             target = mix(matrix_log(fc), logs[f], weight)
             problems.append(member.problem | {"fc": target, "prior": centre, "precision": precision})
         outcomes = fit_batch(pooled_objective, setup, problems, prior, self._search)
-        predicted = [np.asarray(_model_fc(setup, p, o.theta)) for p, o in zip(problems, outcomes, strict=True)]
+        predicted = [
+            np.asarray(_model_fc(setup, p, o.theta)) for p, o in zip(problems, outcomes, strict=True)
+        ]
         full = {name: float(relative.get(name, 1.0)) for name in setup.blocks}
         return _Found(setup, groups, outcomes, predicted, prior, full)
 
@@ -315,6 +318,7 @@ class _Stage:
             for f in folds:
                 base = self._problems[f]
                 precision = np.full(setup.size, float(base["penalty"]))
+                precision[:n_own] /= setup.own.space.prior_sd() ** 2
                 more = {"fc": self.means[f], "prior": np.zeros(setup.size), "precision": precision}
                 problems.append(base | more)
             found = fit_batch(

@@ -31,6 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order"),
     "simulate": ("model", "simulate", "signal"),
     "analyse": ("model.name", "analyse.fcd"),
+    "pool": ("model", "fit", "pool", "signal.band", "signal.filter_order"),
     "group": ("model.name", "group"),
     "report": ("input", "model", "connectome", "signal", "fit", "identify", "simulate", "analyse", "group"),
 }

@@ -67,7 +67,7 @@ def tiles(found: dict[str, Score], *, n_included: int, n_total: int) -> list[dic
             "kind": "count",
         }
     ]
-    for predictor in ("model_analytic", "model_simulated", "ceiling", "group_mean"):
+    for predictor in ("model_analytic", "model_simulated", "model_pooled", "ceiling", "group_mean"):
         if predictor in found:
             out.append(_tile(predictor_name(predictor).split(" (own")[0], found[predictor], predictor))
     control = best_control(found)

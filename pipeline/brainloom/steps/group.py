@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from brainloom.analysis.cohort_scores import SubjectFC
 
 LISTS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+# Only studies that pool have it, and a failure of it excludes nobody.
+POOLED = "pooled"
 PARAMETER_COLUMNS = (
     "subject", "model", "parameter", "region", "estimate", "lower", "upper", "unit", "identified",
 )  # fmt: skip
@@ -76,12 +78,13 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     subject : str
         Label.
     inputs : dict of str to xarray.Dataset
-        ``signal, fit, simulation``.
+        ``signal, fit, simulation``, and ``pooled`` if there are pooled fits.
     """
     import numpy as np
 
     from brainloom.analysis.cohort_scores import SubjectFC
     from brainloom.analysis.subject_scores import mean_simulated_fc
+    from brainloom.store import is_failed
 
     signal = inputs["signal"]
 
@@ -94,7 +97,9 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
         predictions = {"model_analytic": model} | predictions
     if "fc" in inputs["simulation"]:
         predictions["model_simulated"] = mean_simulated_fc(inputs["simulation"])
-    order = ("model_analytic", "model_simulated", "ceiling")
+    if "pooled" in inputs and not is_failed(inputs["pooled"]):
+        predictions["model_pooled"] = inputs["pooled"]["fc_model"].values.astype(np.float64)
+    order = ("model_analytic", "model_simulated", "model_pooled", "ceiling")
 
     return SubjectFC(
         subject=subject,
@@ -181,6 +186,13 @@ def collect(args: argparse.Namespace) -> Cohort:
         if reasons:
             cohort.failures[subject] = reasons[0]
             continue
+        if POOLED in args.lists:
+            inputs[POOLED] = read_kind(getattr(args, POOLED)[index], POOLED)
+            cohort.hashes[f"{subject}/{POOLED}"] = str(inputs[POOLED].attrs["content_hash"])
+            if str(inputs[POOLED].attrs["subject"]) != subject:
+                raise StoreError(
+                    f"{getattr(args, POOLED)[index]} is not of sub-{subject}; give each list in one order"
+                )
         regions = [str(label) for label in inputs["signal"]["region"].values]
         cohort.regions = cohort.regions or regions
         if regions != cohort.regions:
@@ -223,6 +235,29 @@ def cohort_rows(index: Sequence[tuple[str, str, str]], cohort: Cohort) -> list[t
     rows += [(subject, "yes", "") for subject in used if subject not in indexed]
     rows += [(s, "no", reason) for s, reason in cohort.failures.items() if s not in indexed]
     return rows
+
+
+def with_pool(ds: xr.Dataset, pool: xr.Dataset) -> tuple[xr.Dataset, str]:
+    """
+    Add what pooling has chosen and learned to the group dataset, under names that begin with ``pool_``.
+
+    Parameters
+    ----------
+    ds, pool : xarray.Dataset
+
+    Returns
+    -------
+    dataset : xarray.Dataset
+    reason : str
+        Why there are no pooled fits; empty if there are.
+    """
+    from brainloom.store import is_failed
+
+    if is_failed(pool):
+        return ds, str(pool.attrs["reason"])
+    kept = pool[["score", "precision", "own_weight"]].drop_dims("fold", errors="ignore").reset_coords()
+    names = {name: f"pool_{name}" for name in (*kept.variables, *kept.dims)}
+    return ds.assign(kept.rename(names).variables).assign_attrs(pool_chosen=int(pool.attrs["chosen"])), ""
 
 
 def _text(value: Any) -> str:
@@ -285,6 +320,9 @@ def group_study(args: argparse.Namespace) -> None:
         seed=params["seed"],
         warn=warnings.append if "bold" in params.get("modality", ["bold"]) else lambda text: None,
     )
+    if args.pool is not None:
+        ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
+        warnings += [f"Pooled fits were not made: {reason}."] if reason else []
     rows = sorted(cohort_rows(index, cohort), key=lambda row: order.get(row[0], len(order)))
     if cohort.used:
         labels = ("region", cohort.regions, {"long_name": "region"})
@@ -329,14 +367,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     ----------
     argv : sequence of str, optional
         ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. --simulation F.. --metrics F..
-        --output group.zarr.zip --tables DIR --params JSON``.
+        [--pooled F.. --pool pool.zarr.zip] --output group.zarr.zip --tables DIR --params JSON``.
 
     Returns
     -------
     int
         0, also if subjects were excluded; 2 on an error of the study.
     """
-    args = parse("group", lists=LISTS, singles=["index", "output", "tables"], argv=argv)
+    given = sys.argv[1:] if argv is None else argv
+    lists = (*LISTS, POOLED) if f"--{POOLED}" in given else LISTS
+    args = parse("group", lists=lists, singles=["index", "output", "tables"], optional=["pool"], argv=given)
     return guarded(lambda: group_study(args))
 
 

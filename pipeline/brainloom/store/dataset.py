@@ -13,7 +13,6 @@ from brainloom.core.errors import StoreError
 
 # Attributes that the writer makes; they are no part of what they describe.
 OWN_ATTRS = ("content_hash", "expected_variables")
-KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics", "group")
 
 
 def failed_dataset(kind: str, subject: str, reason: str) -> xr.Dataset:
