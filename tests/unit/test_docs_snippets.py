@@ -26,6 +26,7 @@ def blocks(page: str) -> list[str]:
         ("howto-eeg-meg.md", 4),
         ("howto-fitting.md", 5),
         ("howto-fmri-images.md", 3),
+        ("howto-identifiability.md", 3),
         ("howto-parameters-and-sweeps.md", 4),
         ("howto-signals.md", 4),
         ("howto-objectives.md", 4),

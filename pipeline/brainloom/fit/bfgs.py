@@ -33,39 +33,49 @@ def minimum(
     """
     slope_of = jax.value_and_grad(loss)
     eye = jnp.eye(size, dtype=tolerance.dtype)
+    eps = 4.0 * jnp.finfo(tolerance.dtype).eps
+
+    def rounding(value: jax.Array) -> jax.Array:
+        return eps * jnp.maximum(1.0, jnp.abs(value))
+
+    def left(slope: jax.Array, matrix: jax.Array) -> jax.Array:
+        return 0.5 * slope @ matrix @ slope
 
     def going(carry: tuple) -> jax.Array:
         _, value, slope, matrix, k, stuck = carry
-        return (k < n_steps) & ~stuck & jnp.isfinite(value) & (0.5 * slope @ matrix @ slope > tolerance)
+        return (k == 0) | ((k <= n_steps) & ~stuck & jnp.isfinite(value) & (left(slope, matrix) > tolerance))
 
+    # The first pass only evaluates: its slope is 0. Loss and gradient are each compiled once so.
     def step(carry: tuple) -> tuple:
         z, value, slope, matrix, k, _ = carry
         way = -matrix @ slope
         promise = slope @ way
+        slack = jnp.where(k == 0, 0.0, rounding(value))
 
         def too_far(pair: tuple) -> jax.Array:
             share, there, halvings = pair
-            return (halvings < HALVINGS) & ~(there <= value + 1e-4 * share * promise)
+            return (halvings < HALVINGS) & ~(there <= value + 1e-4 * share * promise + slack)
 
         def shorter(pair: tuple) -> tuple:
             share = 0.5 * pair[0]
             return share, loss(z + share * way), pair[2] + 1
 
-        one = jnp.ones_like(promise)
-        share, there, halvings = jax.lax.while_loop(too_far, shorter, (one, loss(z + way), 0))
-        fine = there <= value
+        far = (jnp.full_like(promise, 2.0), jnp.full_like(promise, jnp.nan), jnp.asarray(-1))
+        share, there, _ = jax.lax.while_loop(too_far, shorter, far)
+        fine = (k == 0) | (there <= value + slack)
         new = jnp.where(fine, z + share * way, z)
         value, after = slope_of(new)
         s, y = new - z, after - slope
         curve = s @ y
         usable = curve > 1e-10 * jnp.linalg.norm(s) * jnp.linalg.norm(y)
         rho = 1.0 / jnp.where(usable, curve, 1.0)
-        left = eye - rho * jnp.outer(s, y)
-        matrix = jnp.where(usable, left @ matrix @ left.T + rho * jnp.outer(s, s), matrix)
-        return new, value, after, matrix, k + 1, ~fine | (halvings >= HALVINGS)
+        turn = eye - rho * jnp.outer(s, y)
+        matrix = jnp.where(usable, turn @ matrix @ turn.T + rho * jnp.outer(s, s), matrix)
+        return new, value, after, matrix, k + 1, ~fine
 
     start = jnp.zeros(size, tolerance.dtype)
-    value, slope = slope_of(start)
-    carry = jax.lax.while_loop(going, step, (start, value, slope, eye, jnp.asarray(0), jnp.asarray(False)))
+    infinite = jnp.asarray(jnp.inf, tolerance.dtype)
+    carry = jax.lax.while_loop(going, step, (start, infinite, start, eye, jnp.asarray(0), jnp.asarray(False)))
     z, value, slope, matrix = carry[:4]
-    return z, value, jnp.isfinite(value) & (0.5 * slope @ matrix @ slope <= tolerance)
+    done = left(slope, matrix) <= jnp.maximum(tolerance, rounding(value))
+    return z, value, jnp.isfinite(value) & done

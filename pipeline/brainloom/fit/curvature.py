@@ -50,6 +50,7 @@ class Problem:
         self.fitter, self.trainable = fitter, Trainable(fitter.model)
         self.at = self.trainable.flat(self.trainable.leaves())
         self.target, self._seeds = target, seeds
+        self._slopes: dict[int, np.ndarray] = {}
         self._of_loss_fn = fitter.loss_fn is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit has told of parameters without effect
@@ -101,19 +102,23 @@ class Problem:
         """The loss at a vector."""
         return loss(self.leaves(vector), fixed)[0]
 
-    def gradient(self, fixed: Any = None) -> np.ndarray:
+    def gradient(self) -> np.ndarray:
         """Gradient of the whole loss where the model is."""
-        total = self._slope(self.loss, self.loss.fixed if fixed is None else fixed)
+        total = self._slope(self.loss)
         if self.prior is None:
             return total
-        own = self._slope(self.prior, self.prior.fixed)
+        own = self._slope(self.prior)
         return own if self._of_loss_fn else total + own
 
-    def _slope(self, loss: Loss, fixed: Any) -> np.ndarray:
-        program = loss.compiled(
-            "slope", lambda: jax.jit(jax.grad(lambda x, fixed: self.value(loss, x, fixed)))
-        )
-        return np.asarray(program(self.vector, fixed), float)
+    def _slope(self, loss: Loss) -> np.ndarray:
+        if id(loss) not in self._slopes:  # the second derivatives have not given it
+
+            def program(x: jax.Array, fixed: Any) -> jax.Array:
+                return jax.grad(lambda x: self.value(loss, x, fixed))(x)
+
+            compiled = loss.compiled("slope", lambda: jax.jit(program))
+            self._slopes[id(loss)] = np.asarray(compiled(self.vector, loss.fixed), float)
+        return self._slopes[id(loss)]
 
     def slopes(self, loss: Loss, many: Any, place: str) -> np.ndarray:
         """
@@ -218,14 +223,15 @@ class Problem:
         return data, prior, list(dict.fromkeys(notes))
 
     def _hessian(self, loss: Loss, chunk: int, notes: list[str]) -> np.ndarray:
-        def program(x: jax.Array, fixed: Any) -> jax.Array:
+        def program(x: jax.Array, fixed: Any) -> tuple[jax.Array, jax.Array]:
             slope = jax.grad(lambda x: self.value(loss, x, fixed))
-            along = lambda v: jax.jvp(slope, (x,), (v,))[1]  # noqa: E731
-            return jax.lax.map(along, jnp.eye(len(x), dtype=x.dtype), batch_size=min(chunk, len(x)))
+            slopes, found = _along_all(lambda v: jax.jvp(slope, (x,), (v,)), x, chunk)
+            return slopes[0], found
 
         try:
             compiled = loss.compiled(("hessian", chunk), lambda: jax.jit(program))
-            found = np.asarray(compiled(self.vector, loss.fixed), float)
+            first, found = (np.asarray(one, float) for one in compiled(self.vector, loss.fixed))
+            self._slopes[id(loss)] = first
         except (TypeError, ValueError, NotImplementedError) as error:
             if not any(word in str(error).lower() for word in _NO_FORWARD):
                 raise
@@ -266,13 +272,10 @@ class Problem:
         def once(x: jax.Array, fixed: Any) -> jax.Array:
             given = target if fixed[1] is None else fixed[1]
             predict = lambda x: loss.once(self.leaves(x), fixed)[1]  # noqa: E731
-            eye = jnp.eye(len(x), dtype=x.dtype)
             if known:
                 at = predict(x)
                 white = lambda x: whitened(objective, predict(x), at, given)  # noqa: E731
-                rows = jax.lax.map(
-                    lambda v: jax.jvp(white, (x,), (v,))[1], eye, batch_size=min(chunk, len(x))
-                )
+                rows = _along_all(lambda v: jax.jvp(white, (x,), (v,))[1], x, chunk)
                 return rows @ rows.T
             here, push = jax.linearize(predict, x)
 
@@ -284,7 +287,7 @@ class Problem:
 
             slope = jax.grad(straight)
             along = lambda v: jax.jvp(slope, (jnp.zeros_like(x),), (v,))[1]  # noqa: E731
-            return jax.lax.map(along, eye, batch_size=min(chunk, len(x)))
+            return _along_all(along, x, chunk)
 
         def program(x: jax.Array, fixed: Any) -> jax.Array:
             if loss.key_place is None or not loss.several:
@@ -297,6 +300,13 @@ class Problem:
         compiled = loss.compiled(about, lambda: jax.jit(program)) if known else jax.jit(program)
         found = np.asarray(compiled(self.vector, loss.fixed), float)
         return 0.5 * (found + found.T)
+
+
+def _along_all(along: Callable[[jax.Array], Any], x: jax.Array, chunk: int) -> Any:
+    """A derivative along every coordinate, so many at once; filled up, as a smaller last batch would be compiled, too."""
+    n, size = len(x), min(chunk, len(x))
+    found = jax.lax.map(along, jnp.eye(n + -n % size, n, dtype=x.dtype), batch_size=size)
+    return jax.tree.map(lambda one: one[:n], found)
 
 
 def _rounding(x: jax.Array) -> float:

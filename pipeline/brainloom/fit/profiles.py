@@ -37,7 +37,7 @@ class Profile:
     loss : (point,) array
         Lowest loss there.
     best_value, best_loss
-        Where the model is.
+        Where the model is, all others fitted again.
     lower, upper : number or Quantity
         Where twice the rise of the loss is the quantile of chi-square with one degree of freedom (Wilks 1938); infinite
         where it is not reached within the grid, NaN if the loss is no likelihood.
@@ -185,11 +185,12 @@ def profile(
     rise = 0.5 * np.max((points - at[place]) ** 2) * max(float(path @ total @ path), 0.0)
     starts = at + np.outer(points - at[place], path)
     starts[:, place] = points
-    best = float(problem.refit(at[None], moves, np.inf, 0)[0][0])
-    rise = max(rise, 1.0 if likelihood else 1e-3 * abs(best))
-    loss, theta, converged = problem.refit(starts, moves, TOLERANCE * rise, n_steps)
+    rise = max(rise, 1.0 if likelihood else np.finfo(float).tiny)
+    loss, theta, converged = problem.refit(np.vstack([starts, at]), moves, TOLERANCE * rise, n_steps)
+    best, loss, theta, converged = float(loss[-1]), loss[:-1], theta[:-1], converged[:-1]
     notes = []
-    if np.nanmin(loss) < best - 10.0 * TOLERANCE * rise:
+    rounding = 100.0 * np.finfo(problem.vector.dtype).eps * abs(best)
+    if np.nanmin(loss) < best - max(10.0 * TOLERANCE * rise, rounding):
         low = plain(forward(jnp.asarray(points[int(np.nanargmin(loss))])))
         notes.append(
             f"The loss is lower where {label} is {float(low):.4g} than where the model is; fit on from there."
