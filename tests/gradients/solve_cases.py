@@ -73,7 +73,7 @@ class Observed(brainstate.nn.Module):
             theta_i=P.free(4.0, scale=0.5),
             a_e=P.ordered([0.9, 1.1, 1.2, 1.4]),
             P=P.from_maps(MAPS, 1.3, [0.1, -0.05], t="softplus", prior=P.Smooth(DENSE)),
-            Q=P.from_maps(MAPS["myelin"], 0.1, 0.05),
+            Q=P.from_maps(MAPS["myelin"], 0.1, 0.05, prior=P.Homotopic([0, 1], [3, 2])),
             tau_e=P.grouped("LRLR", [10.0, 12.0], u.ms, t="log"),
             tau_i=P.tied(both, factor=9.0 * u.ms),
             w_ee=P.tied(both, factor=np.linspace(10.0, 12.0, N)),
@@ -83,7 +83,7 @@ class Observed(brainstate.nn.Module):
         )
         edge = Coupling(
             "additive",
-            conn=P.edges(SPARSE),
+            conn=P.edges(SPARSE, prior=P.Sparse(0.1)),
             k=P.positive(0.4),
             name="edge",
             distance=P.interval(DISTANCE, 5.0, 400.0),

@@ -359,6 +359,34 @@ def test_penalties_are_their_sums():
         P.field(1.0, N, "mV", prior=P.Smooth(WEIGHTS))
 
 
+def test_fits_under_penalties_find_the_optimum_that_is_known():
+    """Of ``|x - data|^2 / 2`` plus the penalty; both are quadratic but for sparsity, a soft threshold."""
+    data = np.array([2.0, -0.3, 0.1, 1.0])
+
+    class Fields(brainstate.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.homotopic = P.field(0.5, N, prior=P.Homotopic([0, 1], [3, 2], 2.0))
+            self.smooth = P.field(0.5, N, prior=P.Smooth(WEIGHTS, 3.0))
+            self.sparse = P.field(0.5, N, prior=P.Sparse(0.5))
+
+    def loss(model):
+        fields = (model.homotopic, model.smooth, model.sparse)
+        return sum(0.5 * jnp.sum((x.value() - data) ** 2) for x in fields) + model.reg_loss()
+
+    options = {"method": "L-BFGS-B", "options": {"ftol": 1e-15, "gtol": 1e-10}}
+    found = Fitter(Fields(), options, loss_fn=loss, backend="scipy").fit(n_steps=200).best_params
+    middle, apart = 0.5 * (data + data[::-1]), 0.5 * (data - data[::-1])
+    # the search ends where slopes are rounding: 1e-8 of values of order 1
+    np.testing.assert_allclose(found["homotopic"], middle + apart / (1 + 2 * 2.0), atol=1e-6)
+    w = WEIGHTS / WEIGHTS.sum(axis=1).mean()
+    laplacian = np.diag(w.sum(axis=1)) - w
+    expected = np.linalg.solve(np.eye(N) + 3.0 * laplacian, data)
+    np.testing.assert_allclose(found["smooth"], expected, atol=1e-6)
+    # rounded off over 1e-3 around 0
+    np.testing.assert_allclose(found["sparse"], [1.5, 0.0, 0.0, 0.5], atol=1e-3)
+
+
 def test_priors_add_up_in_the_model_and_enter_the_loss_of_a_prediction():
     field = P.field(
         np.arange(1.0, 5.0), N, "mV", prior=[P.Smooth(WEIGHTS, scale=2 * u.mV), P.Sparse(scale=u.mV)]

@@ -405,7 +405,7 @@ def test_the_root_mean_square_has_no_gradient_where_signals_are_equal():
 # --- callbacks -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["grad", "scipy"])
+@pytest.mark.parametrize("backend", ["grad", "scipy", "cmaes", "nevergrad"])
 def test_callbacks_see_every_evaluation_and_can_end_the_fit(backend, capsys):
     seen = []
 
@@ -415,8 +415,12 @@ def test_callbacks_see_every_evaluation_and_can_end_the_fit(backend, capsys):
         return info["step"] == 2
 
     result = Fitter(Gain(-3.0), predict=gain, backend=backend, callbacks=[look, lambda info: None]).fit(
-        2.0 * SIGNAL, n_steps=50, verbose=True
+        2.0 * SIGNAL, n_steps=50, verbose=True, key=jax.random.key(0)
     )
+    # the same result whatever the backend: from the model's start, in terms of the same table
+    assert seen[0][1] == pytest.approx(5.0 * np.sqrt(np.mean(SIGNAL**2)), rel=1e-12)
+    assert set(result.to_xarray().variables) == {"gain", "loss", "step"} and result.backend == backend
+    assert result.n_evaluations == 3 and result.n_skipped == 0 and result.starts is None
     assert [s[0] for s in seen] == [0, 1, 2] and result.message == "ended by a callback"
     np.testing.assert_array_equal(result.history, [s[1] for s in seen])
     assert [s[2] for s in seen] == np.minimum.accumulate(result.history).tolist()
