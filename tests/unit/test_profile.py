@@ -111,7 +111,7 @@ def test_what_the_data_leave_open_has_no_end():
 
 
 def test_a_loss_that_is_no_likelihood_has_a_profile_without_an_interval():
-    model = Model(b=brainstate.nn.Param(jnp.array([0.9, 2.0, -1.0])))
+    model = Model(b=brainstate.nn.Param(jnp.array([0.5, 2.0, -1.0])))
     fitter = Fitter(model, predict=lambda one: (DESIGN @ one.b.value())[:, None])
     found = fitter.profile(DATA, "b", index=0, n_points=5)
     assert np.isnan(found.lower) and np.isnan(found.upper) and found.values.shape == (5,)
