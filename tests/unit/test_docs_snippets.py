@@ -24,7 +24,7 @@ def blocks(page: str) -> list[str]:
     [
         ("howto-simulate-and-fit.md", 8),
         ("howto-eeg-meg.md", 4),
-        ("howto-fitting.md", 5),
+        ("howto-fitting.md", 6),
         ("howto-fmri-images.md", 3),
         ("howto-identifiability.md", 3),
         ("howto-parameters-and-sweeps.md", 4),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from brainloom.fit.batching import runs_in_turn
 from brainloom.fit.horizon import Horizon
 from brainloom.fit.record import UNKNOWN, Record
 from brainloom.fit.resume import plain_array
@@ -46,9 +47,9 @@ def descend(task: Task) -> None:
     after ten such points in a row the optimiser starts anew, without its momentum, and so it does where a line
     search has led up. Bounds are kept by projection.
 
-    Starts of first-order methods are one batch. With a line search they run one after the other inside of the
-    program, as a batch would wait for its longest line search, and the loss that the line search has seen last is
-    not computed again.
+    Starts of first-order methods are one batch, unless `brainloom.fit.batching` knows better. With a line search they
+    run one after the other inside of the program, as a batch would wait for its longest line search, and the loss
+    that the line search has seen last is not computed again.
 
     Parameters
     ----------
@@ -206,6 +207,7 @@ class Stage:
         )
         slope_of = jax.value_and_grad(loss, has_aux=True)
         self.searching = all(optax.tree.get(like[1], name) is not None for name in ("value", "grad"))
+        in_turn = self.searching or (n > 1 and runs_in_turn(loss, one, loss.fixed))
         keep_aux = n == 1 and loss.has_aux and not self.searching
 
         def evaluated(carry: Carry, fixed: Any) -> tuple:
@@ -269,7 +271,7 @@ class Stage:
             if n == 1:
                 found = step(jax.tree.map(lambda x: x[0], carry), live[0], rates, fixed)
                 return jax.tree.map(lambda x: x[None], found)
-            if self.searching:
+            if in_turn:
                 return jax.lax.map(lambda pair: only_live(pair[0], pair[1], rates, fixed), (carry, live))
             return jax.vmap(lambda one, alive: only_live(one, alive, rates, fixed))(carry, live)
 
