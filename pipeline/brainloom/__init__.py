@@ -34,6 +34,7 @@ _PUBLIC = {
     "TemporalAverage": "observe",
     "Fitter": "fit.fitter",
     "FitResult": "fit.fitter",
+    "Identification": "fit.identification",
     "lower": "models.lowering",
     "list_models": "models",
     "get_model": "models",
