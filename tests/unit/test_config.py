@@ -97,7 +97,11 @@ WRONG = [
     ({"subjects": "some"}, "subjects is some; it must be all or a list"),
     ({"subjects": []}, "subjects is []; it must be all or a list"),
     ({"subjects": ["01", "01"]}, 'subjects is ["01", "01"]; it must be all or a list of different labels'),
-    ({"pool": {"level": 1}}, "it must be null (a cohort prior is not available in this version)"),
+    ({"pool": {"level": 1}}, "pool.level is not a key of the configuration; known are rank, lambda, folds"),
+    ({"pool": {"rank": [4, -1]}}, "pool.rank[1] is -1; it must be at least 0"),
+    ({"pool": {"rank": []}}, "pool.rank is []; it must be a list of whole numbers, at least 0"),
+    ({"pool": {"lambda": [0.0]}}, "pool.lambda[0] is 0.0; it must be above 0"),
+    ({"pool": 3}, "pool is 3; it must be null, or a group of keys"),
     ({"model": {"name": "Hopf"}}, "model.name is Hopf; it must be one of HopfStep, LinearStep"),
     (
         {"model": {"parameters": {"gamma": -1}}},
