@@ -6,6 +6,7 @@ from functools import partial
 from brainloom.models import HopfStep
 
 # isort: split
+import brainstate
 import brainunit as u
 import jax
 import jax.numpy as jnp
@@ -106,3 +107,13 @@ def test_bold_in_windows_of_its_samples():
 def test_what_does_not_fit_the_samples_is_refused():
     with pytest.raises(ValueError, match=r"truncate is 1\.2 .*multiple of the sampling interval, 0\.5"):
         simulator(0.4).run(10.0, sample_every=0.5, truncate=1.2, key=KEY)
+
+
+@pytest.mark.parametrize(("option", "value"), [("truncate", 1.0), ("memory", "1 MB")])
+def test_modules_with_an_update_of_their_own_take_neither(option, value):
+    class Own(brainstate.nn.Module):
+        def update(self):
+            return 0.0
+
+    with pytest.raises(ValueError, match=f"Own is run by its own update and cannot take {option}"):
+        Simulator(Own(), DT).run(1.0, **{option: value})
