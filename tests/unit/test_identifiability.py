@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import brainloom.models  # before brainstate
 
 # isort: split
@@ -97,6 +99,8 @@ def test_the_posterior_of_a_gaussian_prior_is_exact():
     assert set(found.identified("b")) <= {"no", "weak"}
     # a sloppy direction is one of which the data say less than the prior
     assert found.spectrum.n_sloppy == (np.linalg.eigvalsh(data) * sd**2 < 1.0).sum()
+    # errors of any loss are the same where its gradient spreads as its curvature says
+    np.testing.assert_allclose(fitter.identify(DATA, errors=data).covariance, exact, rtol=1e-8, atol=1e-14)
     # a loss_fn that holds the same prior is taken apart, too
     model = fitter.model
 
@@ -301,6 +305,14 @@ def test_seed_variance_is_that_of_refits():
     averaged = fitter.identify(target, result=several, n_seeds=200, key=jax.random.key(1))
     assert np.abs(averaged.step).max() < 0.05
     np.testing.assert_allclose(averaged.seeds, found.seeds / 8.0, rtol=0.3)
+
+    def information(seeds):
+        return fitter.identify(target, result=SimpleNamespace(seeds=seeds), method="gauss_newton").information
+
+    first, second = several.seeds[:2]
+    np.testing.assert_allclose(
+        information([first, second]), 0.5 * (information([first]) + information([second])), rtol=1e-9
+    )
 
 
 def test_expected_information_of_every_likelihood():

@@ -61,10 +61,7 @@ def spectrum(data: np.ndarray, scale: np.ndarray, likelihood: bool, itemsize: in
     top = max(value[0], 0.0) if len(value) else 0.0
     flat = np.abs(value) <= FLAT[itemsize] * max(top, np.abs(value).max(initial=0.0))
     if likelihood:
-        sloppy, rule = (
-            value < 1.0,
-            "the data say less of it than its scale (the prior, where there is one) does",
-        )
+        sloppy, rule = value < 1.0, "the data say less of it than its prior does, or its own size without one"
     else:
         sloppy, rule = value < SLOPPY * top, f"its curvature is below {SLOPPY:g} of the largest"
     sloppy = sloppy | flat
