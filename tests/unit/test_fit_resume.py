@@ -69,7 +69,7 @@ WAYS = {
         1,
     ),
     "lbfgs": ("grad", lambda: "lbfgs", 20, 1),
-    "stages": ("grad", lambda: [(optax.adam(0.05), 15), (LBFGS, 15)], None, 2),
+    "stages": ("grad", lambda: [(optax.adam(0.05), 5), (LBFGS, 15)], None, 2),
     "scipy": ("scipy", lambda: None, 25, 1),
     "starts of scipy": ("scipy", lambda: "Nelder-Mead", 25, 2),
     "cmaes": ("cmaes", lambda: 8, 12, 2),
@@ -86,10 +86,10 @@ def fitter_of(way, **more):
 
 
 def random_step(way):
-    """When to kill: an evaluation after the first save and before the end."""
+    """When to kill: an evaluation of the first dozen steps, some before anything but the key is saved."""
     backend, _, _, n_starts = WAYS[way]
     population = 8 if backend in ("cmaes", "nevergrad") else 1
-    return int(np.random.default_rng(sum(way.encode())).integers(4, 13)) * population * n_starts
+    return int(np.random.default_rng([6, *way.encode()]).integers(1, 12 * population * n_starts))
 
 
 def fit_and_die(way, path):
