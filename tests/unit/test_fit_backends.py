@@ -54,7 +54,9 @@ def noisy(model):
     [
         ("grad", optax.adam(optax.cosine_decay_schedule(0.1, 500)), 500, 1e-3),
         ("grad", [(optax.adam(0.05), 30), ("lbfgs", 60)], None, 1e-6),
+        ("grad", LBFGS, 60, 1e-6),
         ("scipy", None, 100, 1e-4),
+        ("scipy", "Nelder-Mead", 150, 2e-4),
         ("cmaes", None, 200, 1e-5),
         ("nevergrad", None, 150, 1e-4),
         ("nevergrad", "DE", 400, 1e-3),
