@@ -480,3 +480,23 @@ def test_a_value_of_zero_without_a_prior_is_not_judged():
     model = Model(x=brainstate.nn.Param(jnp.asarray(0.0)))
     found = Fitter(model, loss_fn=lambda one: one.x.value() ** 2).identify(errors="likelihood")
     assert str(found.identified("x")) == "" and "give prior_sd" in found.summary()
+
+
+def test_ordered_values_have_intervals_of_their_own():
+    """Thresholds 1, 2, 4 through gaps: three numbers seen directly, each to 0.1, whatever they are made of."""
+    model = Model(
+        order=P.ordered(np.array([1.0, 2.0, 4.0])),
+        doubled=brainstate.nn.Param(jnp.array([1.0, 3.0]), precompute=lambda x: jnp.cumsum(x)),
+    )
+    sd = 0.1
+    fitter = Fitter(
+        model,
+        predict=lambda one: jnp.concatenate([one.order.value(), one.doubled.value()])[:, None],
+        objective=objectives.gaussian(sd),
+    )
+    found = fitter.identify(np.array([[1.0], [2.0], [4.0], [1.0], [4.0]]))
+    for name in ("order", "doubled"):
+        one = found.estimates[name]
+        np.testing.assert_allclose(one.sd, sd, rtol=1e-9)
+        np.testing.assert_allclose(one.upper - one.value, Z90 * sd, rtol=1e-9)
+    np.testing.assert_allclose(found.estimates["doubled"].value, [1.0, 4.0])

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from brainloom.fit.curvature import METHODS, Problem
 from brainloom.fit.laplace import inverse
-from brainloom.fit.readout import JOINT, labels_of, natural_scales, plain, slices
+from brainloom.fit.readout import is_joint, labels_of, natural_scales, plain, slices
 from brainloom.fit.transforms import raw_of, with_unit
 from brainloom.objectives.information import is_likelihood
 
@@ -228,7 +228,7 @@ def _place(problem: Problem, name: str, index: Any) -> tuple[int, str, Any]:
     k = names.index(name)
     _, where, param = places[k]
     shape = trainable.shapes[k]
-    if param is not None and isinstance(param.t, JOINT):
+    if param is not None and is_joint(param):
         raise ValueError(
             f"the values of {name} depend on each other through {param.t}; they have no profile each"
         )

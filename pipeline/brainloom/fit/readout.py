@@ -73,6 +73,8 @@ class Estimate:
         the standard deviation of a uniform distribution, in logits).
     seed_sd : array or None
         Part of the error that comes from the noise seeds of the loss, in the unit of the parameter.
+    labels : list of str
+        A name for each number, in C order.
     """
 
     value: Any
@@ -114,6 +116,12 @@ def slices(trainable: Trainable) -> list[tuple[str, slice, Any]]:
     return found
 
 
+def is_joint(param: Any) -> bool:
+    """Whether numbers of a parameter depend on several unconstrained ones."""
+    steps = (param.t, *getattr(param.t, "transforms", ()))
+    return param.precompute is not None or any(isinstance(step, JOINT) for step in steps)
+
+
 def natural_scales(trainable: Trainable, at: np.ndarray) -> np.ndarray:
     """
     Size of each unconstrained coordinate that is as large as the parameter itself; NaN where that is 0.
@@ -126,7 +134,7 @@ def natural_scales(trainable: Trainable, at: np.ndarray) -> np.ndarray:
         x = jnp.asarray(at[place].reshape(shape))
         if param is None:
             y, slope, ends = np.asarray(x), np.ones(shape), [np.full(shape, np.inf)] * 2
-        elif isinstance(param.t, JOINT):
+        elif is_joint(param):
             found[place] = 1.0
             continue
         else:
@@ -173,7 +181,7 @@ def estimates(
         with np.errstate(invalid="ignore"):
             contraction = np.where(np.isfinite(prior_sd), 1.0 - sd / prior_sd, np.nan)[place].reshape(shape)
         relative = (sd / scale)[place].reshape(shape)
-        if param is not None and isinstance(param.t, JOINT):
+        if param is not None and is_joint(param):
             made = _mixed(
                 lambda v, place=place, param=param, shape=shape: _forward(param, v[place].reshape(shape)),
                 at,
