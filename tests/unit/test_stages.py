@@ -94,7 +94,7 @@ def test_a_simulation_stage_improves_on_a_biased_analytic_fit():
     fit = staged_fit().sel(predictor="model")
     best = int(fit["best_start"])
     assert fit.attrs["stage"] == "simulation" and fit["stage_kept"].values.tolist() == [True, True]
-    # fluctuations reach into the nonlinearity, which the linear theory leaves out: FC is too weak by 0.15
+    # fluctuations reach into the nonlinearity, which the linear theory leaves out: a factor of 16 in the loss
     assert float(fit["stage_validation"].sel(stage="simulation")) < 0.5 * float(
         fit["stage_validation"].sel(stage="analytic")
     )
@@ -133,7 +133,7 @@ def test_the_kept_stage_is_what_is_simulated_and_nearer_to_held_out_fc():
         x = np.asarray(simulate(jnp.asarray(theta), start))
         fc = np.mean([np.corrcoef(x[:, k].T) for k in range(3)], axis=0)[upper]
         error.append(np.sqrt(np.mean((fc - held_out) ** 2)))
-    # 0.14 before and 0.05 after when this was written; sampling of the recording alone gives about 0.03
+    # 0.19 before and 0.07 after; from one half of the recording to the other it is 0.04
     assert error[1] < 0.6 * error[0]
 
 
@@ -162,6 +162,34 @@ def test_a_killed_stage_resumes_bit_for_bit(tmp_path, monkeypatch):
     # a finished stage is read, not made again
     assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
     assert np.array_equal(stage.fit(problem, theta, tmp_path, "one")["theta"], found["theta"])
+
+
+@pytest.mark.slow
+def test_stages_in_a_row_and_of_controls():
+    """Two stages without gradients, the first for the control too, of the linear model."""
+    wiring, signal, _ = recorded()
+    short = {"stage": "simulation", "backend": "scipy", "optimizer": "Nelder-Mead", "steps": 2, "dt": 0.36}
+    short |= {"realisations": 1, "duration": 110.0, "transient": 0.0}
+    stages = ["analytic", short | {"controls": True}, short | {"objective": {"lag1": 1.0}}]
+    config = small_config("LinearStep", starts=1, stages=stages) | {
+        "controls": NO_CONTROLS | {"uniform": True}
+    }
+    fit = fit_subject("1", wiring, signal, None, config, None)
+    assert fit["stage"].values.tolist() == ["analytic", "simulation 1", "simulation 2"]
+    assert fit["predictor"].values.tolist() == ["model", "control_uniform"]
+    for name, ran in (("model", [1, 2]), ("control_uniform", [1])):
+        one = fit.sel(predictor=name)
+        assert np.isfinite(one["stage_validation"].values[[0, *ran]]).all()
+        assert (one["stage_loss"].values[ran] <= one["stage_start_loss"].values[ran]).all()
+        theta = one["stage_theta"].values[0]
+        for k in ran:  # each goes on from what was kept of the one before
+            theta = theta + float(one["stage_share"][k]) * (one["stage_theta"].values[k] - theta)
+        np.testing.assert_allclose(one["theta"].values[int(one["best_start"])], theta, rtol=1e-12)
+    last = fit.sel(predictor="control_uniform", stage="simulation 2")
+    assert (
+        np.isnan(last["stage_validation"]) and np.isnan(last["stage_theta"]).all() and not last["stage_kept"]
+    )
+    assert last["stage_steps"] == 0 and np.isnan(last["stage_history"]).all()
 
 
 def test_a_stage_that_does_not_help_is_not_kept(monkeypatch):
