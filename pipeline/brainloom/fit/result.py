@@ -215,7 +215,7 @@ class FitResult:
         starts = None
         if "starts_loss" in arrays:
             each = [_join(arrays[f"start_{k}"], unit) for k, unit in enumerate(units)]
-            known = {name: arrays[f"starts_{name}"] for name in _OF_STARTS}
+            known: dict[str, Any] = {name: arrays[f"starts_{name}"] for name in _OF_STARTS}
             known["chosen"] = int(known["chosen"])
             validation = arrays.get("starts_validation")
             starts = Starts(params=dict(zip(names, each, strict=True)), validation=validation, **known)
