@@ -12,6 +12,7 @@ from brainloom.engine import Arrays, Structure
 from brainloom.fit.spectral_space import SpectralSpace, sensor_noise_names
 from brainloom.linear.equilibrium import fixed_point, is_found
 from brainloom.linear.linearised import linearise
+from brainloom.linear.measured import sensor_spectra
 from brainloom.linear.stability import is_stable
 from brainloom.linear.transfer import cross_spectra
 from brainloom.objectives.likelihood import whittle
@@ -113,7 +114,8 @@ def bold_csd(
     """
     Cross-spectra of BOLD as it is recorded: haemodynamics around rest, sampling, measurement noise.
 
-    Neural spectra hardly change over a bin, so they are taken in its middle; haemodynamics at its nodes.
+    Neural spectra hardly change over a bin, so they are taken in its middle; haemodynamics at its nodes. Vessels rest
+    where the network does (`brainloom.linear.measured.bold_spectra` has a baseline of its own).
 
     Parameters
     ----------
@@ -170,9 +172,8 @@ def electric_csd(
     # what a multitaper estimate sees of a bin is the mean of the spectrum over it
     neural = jnp.mean(neural.reshape(*node.shape, *neural.shape[1:]), axis=1)
     field = arrays[f"{at}_field"] * given["dipole_gain"]
-    seen = field @ neural @ field.T
     noise = given[sensor_noise_names(setup.modalities)[modality]]
-    return seen + noise**2 / arrays["sampling_frequency"] * arrays[f"{at}_noise"]
+    return sensor_spectra(neural, field, noise**2 / arrays["sampling_frequency"] * arrays[f"{at}_noise"])
 
 
 def predict(setup: SpectralSetup, problem: Problem, theta: jax.Array) -> tuple[dict[str, jax.Array], Any]:
