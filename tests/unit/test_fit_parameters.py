@@ -269,6 +269,14 @@ def test_observers_and_filters_take_them():
     assert seen[0]["tau"] == 0.98
 
 
+def test_initial_states_take_them():
+    node = JansenRitStep(2, init_y0=P.positive([100.0, 200.0], u.uvolt))
+    np.testing.assert_allclose(node.initial_values()["y0"], [0.1, 0.2], **EXACT)  # mV
+    assert list(Trainable(node).states) == ["init_y0"]
+    node.init_y0.set_value([300.0, 400.0])
+    np.testing.assert_allclose(node.initial_values(batch_size=3)["y0"], [[0.3, 0.4]] * 3, **EXACT)
+
+
 def test_best_params_have_units_and_a_fit_saves_them(tmp_path):
     n = 3
     node = WilsonCowanStep(
