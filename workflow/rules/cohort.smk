@@ -27,8 +27,11 @@ checkpoint index_cohort:
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
 
-# Pooled fits read all subjects, so they are made again when the cohort changes. Studies without them have no such rule.
-POOLED = {}
+# What only some studies have, and the group reads. Pooled fits read all subjects, so they are made again when the cohort changes.
+OPTIONAL = {}
+
+if config["reliability"] is not None:
+    OPTIONAL["reliability"] = layout.datasets(STUDY, plan.subjects, "reliability")
 
 if config["pool"] is not None:
 
@@ -57,14 +60,14 @@ if config["pool"] is not None:
             " --output {output.pooled:q} --cohort {output.cohort:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
-    POOLED = {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}
+    OPTIONAL |= {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}
 
 
 rule group:
     message:
         "Compare subjects and collect the tables"
     input:
-        **POOLED,
+        **OPTIONAL,
         index=study_file("index.tsv"),
         connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
         signal=layout.datasets(STUDY, plan.subjects, "signal"),
@@ -81,8 +84,8 @@ rule group:
         settings=SETTINGS["group"],
         code=CODE["group"],
         tables=study_file(""),
-        pooled=(
-            shlex.join(["--pooled", *POOLED["pooled"], "--pool", POOLED["pool"]]) if POOLED else ""
+        optional=shlex.join(
+            word for name, files in OPTIONAL.items() for word in (f"--{name}", *([files] if name == "pool" else files))
         ),
     log:
         layout.log_file(STUDY, "group"),
@@ -95,7 +98,7 @@ rule group:
     shell:
         "python -m brainloom.steps.group --index {input.index:q} --connectome {input.connectome:q}"
         " --signal {input.signal:q} --fit {input.fit:q} --posterior {input.posterior:q}"
-        " --simulation {input.simulation:q} --metrics {input.metrics:q} {params.pooled}"
+        " --simulation {input.simulation:q} --metrics {input.metrics:q} {params.optional}"
         " --output {output.group:q} --tables {params.tables:q}"
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 

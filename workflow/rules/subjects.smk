@@ -90,6 +90,35 @@ for batch in plan.batches:
             " --signal {input.signal:q} --output {output:q} --checkpoints {params.checkpoints:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
+    if config["reliability"] is not None:
+
+        rule:
+            name:
+                f"reliability_{batch.name}"
+            message:
+                "Fit along a grid of regularisation " + named(batch)
+            input:
+                connectome=layout.datasets(STUDY, batch.subjects, "connectome"),
+                donor=layout.datasets(STUDY, [plan.donors[subject] for subject in batch.subjects], "connectome"),
+                signal=layout.datasets(STUDY, batch.subjects, "signal"),
+            output:
+                layout.datasets(STUDY, batch.subjects, "reliability"),
+            params:
+                settings=SETTINGS["reliability"],
+                code=CODE["reliability"],
+            log:
+                layout.log_file(STUDY, "reliability", batch.name),
+            benchmark:
+                layout.benchmark_file(STUDY, "reliability", batch.name)
+            threads: 1
+            resources:
+                mem_mb=4000,
+                runtime=480,
+            shell:
+                "python -m brainloom.steps.reliability --connectome {input.connectome:q} --donor {input.donor:q}"
+                " --signal {input.signal:q} --output {output:q}"
+                " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
+
     rule:
         name:
             f"identify_{batch.name}"

@@ -81,23 +81,12 @@ def features(
     parts = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
     frames = [int(observed(part).sum()) for part in parts]
-    cleaned = [
-        clean(
-            part,
-            tr,
-            band=signal_config["band"],
-            order=signal_config["filter_order"],
-            global_signal_regression=signal_config["global_signal_regression"],
-        )
-        for part in parts
-    ]
+    cleaned = _cleaned(parts, tr, signal_config)
     window, step = (window_frames(signal_config[key], tr) for key in ("fcd_window", "fcd_step"))
     spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
     variance = [relative_variance(part, tr, signal_config) for part in parts]
     return {
-        "fc": average_correlations(
-            [functional_connectivity(without(x, observed(x))) for x in cleaned], frames
-        ),
+        "fc": _fc(cleaned, frames),
         "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
         "fcd": fcd_segments(cleaned, window, step),
         "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),
@@ -107,3 +96,40 @@ def features(
         "n_frames": sum(frames),
         "effective_dof": float(sum(effective_dof(x) for x in cleaned)),
     }
+
+
+def fc_of_part(
+    segments: Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]
+) -> tuple[np.ndarray, float]:
+    """FC and effective degrees of freedom alone, as `features` computes them, of parts too short for the others.
+
+    Parameters
+    ----------
+    segments, tr, signal_config
+        See `features`.
+
+    Returns
+    -------
+    (region, region) array, float
+    """
+    parts = [np.asarray(part, dtype=np.float64) for part in segments]
+    cleaned = _cleaned(parts, tr, signal_config)
+    frames = [int(observed(part).sum()) for part in parts]
+    return _fc(cleaned, frames), float(sum(effective_dof(x) for x in cleaned))
+
+
+def _cleaned(parts: Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]) -> list[np.ndarray]:
+    return [
+        clean(
+            part,
+            tr,
+            band=signal_config["band"],
+            order=signal_config["filter_order"],
+            global_signal_regression=signal_config["global_signal_regression"],
+        )
+        for part in parts
+    ]
+
+
+def _fc(cleaned: Sequence[np.ndarray], frames: Sequence[int]) -> np.ndarray:
+    return average_correlations([functional_connectivity(without(x, observed(x))) for x in cleaned], frames)

@@ -64,6 +64,28 @@ def last_third(segments: Segments, shortest: int) -> Segments:
     return _cut(segments, total - total // 3, total, shortest)
 
 
+def halves(segments: Segments, order: int = 2) -> tuple[Segments, Segments]:
+    """First and second half of the frames of several segments, which share no frame and are filtered by themselves.
+
+    Parameters
+    ----------
+    segments : list of (time, region) arrays
+        Raw, such as the training part of `make_splits`.
+    order : int
+        Of the filter, which needs some frames.
+
+    Raises
+    ------
+    ValueError
+        A half is too short to be filtered.
+    """
+    total, shortest = sum(map(len, segments)), minimum_frames(order)
+    found = _cut(segments, 0, total // 2, shortest), _cut(segments, total // 2, total, shortest)
+    if not all(found):
+        raise ValueError(f"half of the training part has fewer than {shortest} frames in one piece")
+    return found
+
+
 def make_splits(
     runs: Sequence[np.ndarray],
     tr: float,

@@ -265,8 +265,9 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
         report("signal.scrub", signal["scrub"], "null, or have a threshold in fd or std_dvars")
     if signal["fcd_step"] > signal["fcd_window"]:
         report("signal.fcd_step", signal["fcd_step"], f"at most signal.fcd_window ({signal['fcd_window']})")
-    if config["pool"] is not None and config["fit"]["route"] != "fc":
-        report("pool", config["pool"], f"null if fit.route is {config['fit']['route']}")
+    for section in ("pool", "reliability"):
+        if config[section] is not None and config["fit"]["route"] != "fc":
+            report(section, config[section], f"null if fit.route is {config['fit']['route']}")
     if config["fit"]["route"] == "fc" and not found:
         found += fc_contradictions(config)
     if signal["tr"] is not None:

@@ -27,6 +27,7 @@ KIND_OF_STEP = {
     "identify": "posterior",
     "simulate": "simulation",
     "analyse": "metrics",
+    "reliability": "reliability",
 }
 KIND_OF_LIST = {"connectome": "connectome", "donor": "connectome", "signal": "signal", "fit": "fit"} | {
     "posterior": "posterior",

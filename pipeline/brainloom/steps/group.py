@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from brainloom.analysis.cohort_scores import SubjectFC
 
 LISTS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
-# Only studies that pool have it, and a failure of it excludes nobody.
-POOLED = "pooled"
+# Only some studies have these, and a failure of them excludes nobody.
+OPTIONAL = ("pooled", "reliability")
 PARAMETER_COLUMNS = (
     "subject", "model", "parameter", "region", "estimate", "lower", "upper", "unit", "identified",
 )  # fmt: skip
@@ -39,6 +39,7 @@ class Cohort:
     subjects: list[SubjectFC] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     electric: dict[str, xr.Dataset] = field(default_factory=dict)
+    curves: dict[str, xr.Dataset] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
@@ -186,13 +187,14 @@ def collect(args: argparse.Namespace) -> Cohort:
         if reasons:
             cohort.failures[subject] = reasons[0]
             continue
-        if POOLED in args.lists:
-            inputs[POOLED] = read_kind(getattr(args, POOLED)[index], POOLED)
-            cohort.hashes[f"{subject}/{POOLED}"] = str(inputs[POOLED].attrs["content_hash"])
-            if str(inputs[POOLED].attrs["subject"]) != subject:
-                raise StoreError(
-                    f"{getattr(args, POOLED)[index]} is not of sub-{subject}; give each list in one order"
-                )
+        for name in (name for name in OPTIONAL if name in args.lists):
+            path = getattr(args, name)[index]
+            inputs[name] = read_kind(path, name)
+            cohort.hashes[f"{subject}/{name}"] = str(inputs[name].attrs["content_hash"])
+            if str(inputs[name].attrs["subject"]) != subject:
+                raise StoreError(f"{path} is not of sub-{subject}; give each list in one order")
+        if "reliability" in inputs:
+            cohort.curves[subject] = inputs["reliability"]
         regions = [str(label) for label in inputs["signal"]["region"].values]
         cohort.regions = cohort.regions or regions
         if regions != cohort.regions:
@@ -298,6 +300,7 @@ def group_study(args: argparse.Namespace) -> None:
     from brainloom.analysis.cohort_scores import score_cohort
     from brainloom.analysis.meeg_scores import group_mean_scores
     from brainloom.analysis.metric_rows import COLUMNS
+    from brainloom.analysis.reliability_dataset import reliability_part
     from brainloom.store import write_dataset
 
     params = args.params
@@ -320,6 +323,12 @@ def group_study(args: argparse.Namespace) -> None:
         seed=params["seed"],
         warn=warnings.append if "bold" in params.get("modality", ["bold"]) else lambda text: None,
     )
+    if cohort.curves:
+        held_out = {one.subject: one.test for one in cohort.subjects}
+        more, found, reason = reliability_part(cohort.curves, held_out, model, params["seed"])
+        table = pd.concat([table, pd.DataFrame(more, columns=list(COLUMNS))], ignore_index=True)
+        ds = ds.merge(found, combine_attrs="no_conflicts")
+        warnings += [reason] if reason else []
     if args.pool is not None:
         ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
         warnings += [f"Pooled fits were not made: {reason}."] if reason else []
@@ -367,7 +376,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ----------
     argv : sequence of str, optional
         ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. --simulation F.. --metrics F..
-        [--pooled F.. --pool pool.zarr.zip] --output group.zarr.zip --tables DIR --params JSON``.
+        [--reliability F..] [--pooled F.. --pool pool.zarr.zip] --output group.zarr.zip --tables DIR --params JSON``.
 
     Returns
     -------
@@ -375,7 +384,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, also if subjects were excluded; 2 on an error of the study.
     """
     given = sys.argv[1:] if argv is None else argv
-    lists = (*LISTS, POOLED) if f"--{POOLED}" in given else LISTS
+    lists = (*LISTS, *(name for name in OPTIONAL if f"--{name}" in given))
     args = parse("group", lists=lists, singles=["index", "output", "tables"], optional=["pool"], argv=given)
     return guarded(lambda: group_study(args))
 
