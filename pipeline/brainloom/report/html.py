@@ -16,6 +16,7 @@ from brainloom.report.meeg_figures import summarise_electric
 from brainloom.report.meeg_sections import electric_modalities, meeg_section
 from brainloom.report.pages import subject_page
 from brainloom.report.record import dataset_records, step_table, version_table, write_provenance
+from brainloom.report.reliability_sections import reliability_section
 from brainloom.report.results import Results
 from brainloom.report.style import figure_style
 from brainloom.report.summary import GroupSummary, SubjectSummary, summarise_group, summarise_subject
@@ -106,6 +107,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     context |= sections.headline_section(results, usable, group)
     context |= sections.cohort_section(results, summaries, pages)
     context |= sections.fit_section(results, usable, group, *bands)
+    context |= reliability_section(results)
     context |= meeg_section(results, usable)
     context |= sections.parameter_section(results, usable)
     context |= sections.agreement_section(summaries, usable, pages)

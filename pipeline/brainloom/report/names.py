@@ -23,6 +23,11 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
         "mean FC of the full equations, simulated with fresh seeds at the fitted parameters",
     ),
     "model_pooled": ("Model (pooled)", "#5aa9dd", "the same model refitted with a cohort prior"),
+    "model_interpretation": (
+        "Model (for interpretation)",
+        "#2f7f93",
+        "the model by itself at the strength of regularisation that gives reliable parameters",
+    ),
     "ceiling": ("Ceiling (own training data)", "#6b7684", "the subject's own training FC used as predictor"),
     "mixture": (
         "Own + group mixture",
