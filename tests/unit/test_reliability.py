@@ -26,7 +26,7 @@ from brainloom.analysis.splits import halves
 from brainloom.cohort.reliability import PARTS
 from brainloom.steps.analyse import main as analyse
 from brainloom.steps.group import main as group
-from brainloom.steps.reliability import main
+from brainloom.steps.reliability import main, model_for_interpretation
 from brainloom.store import failed_dataset, read_dataset
 
 S, L, C = 5, 4, 6
@@ -134,7 +134,7 @@ STUDY = {
         "uniform": True,
         "distance": False,
     },
-    "reliability": {"lambda": [0.003, 0.1]},
+    "reliability": {"lambda": [0.003, 0.1], "regional": None},
 }
 
 
@@ -229,3 +229,38 @@ def test_who_lacks_a_fit_is_left_out_and_named(study, tmp_path):
     assert "Reliability is that of the others: 02 lacks fits" in ds.attrs["warnings"]
     assert "02" in set(table[table.predictor == "model_analytic"].subject)  # and nobody is excluded for it
     assert set(table[table.predictor == "model_interpretation"].subject) == {"01", "03", "04", "group"}
+
+
+def test_the_model_for_interpretation_may_have_fewer_fields():
+    from brainloom.core.config import validate_config
+
+    config = {"model": {"name": "LinearStep"}, "reliability": {"regional": ["gamma"]}}
+    fit = model_for_interpretation(validate_config(config))
+    assert fit["regional"] == ["local"] and fit["lambda"] == 0.001
+    named = {"coupling": {"prior_sd": 0.5}, "noise": {"scope": "regional"}, "gamma": {"scope": "regional"}}
+    fit = model_for_interpretation(validate_config(config | {"fit": {"parameters": named}}))
+    assert set(fit["parameters"]) == {"coupling", "gamma"}
+    same = validate_config({"reliability": {"lambda": [0.1, 0.01]}})
+    assert model_for_interpretation(same) == same["fit"]
+
+
+def test_the_report_says_what_is_chosen_and_what_the_connectome_is_worth(study, tmp_path):
+    from brainloom.report.reliability_sections import icc_figure, reliability_sentences, worth_figure
+    from brainloom.report.style import figure_style, to_svg
+
+    ds, _ = run_group(*study, tmp_path / "c")
+    said = reliability_sentences(ds)
+    strength = float(ds["reliability_strength"][ds.attrs["reliability_chosen"]])
+    assert f"lambda {strength:g}" in said[0]
+    assert "Local parameter gamma" in said[1] and "Noise amplitude" in said[1]
+    # four subjects: no Wilcoxon test can be below .05
+    assert len(said) == 3 and said[2].startswith("It is not shown to predict better than other subject")
+    sure = ds.copy()
+    sure["reliability_worth_p_value"] = 0.01 + 0.0 * ds["reliability_worth_p_value"]
+    sure["reliability_worth_mean"] = 0.05 + 0.0 * ds["reliability_worth_mean"]
+    assert (
+        "predicts better than other subject's connectome by +0.050 (p 0.01)" in reliability_sentences(sure)[2]
+    )
+    with figure_style():
+        for figure in (worth_figure, icc_figure):
+            assert to_svg(figure(ds), name="x", alt="y").startswith("<svg")

@@ -10,6 +10,8 @@ from brainloom.report.names import number, parameter_name, predictor_colour, pre
 from brainloom.report.results import Results
 from brainloom.report.style import GRID, INK, MUTED, new_figure
 
+#: Differences with a smaller p are called differences.
+LEVEL = 0.05
 #: Colours of fields in the figure of ICC.
 _FIELDS = ("#0b6fb8", "#0a9b7b", "#8f6fc0", "#b8501a")
 
@@ -92,21 +94,21 @@ def reliability_sentences(ds: xr.Dataset) -> list[str]:
     alike: list[str] = []
     for name in ds["reliability_control"].values.astype(str):
         at = {"reliability_strength": chosen}
-        mean, low, p = (
+        mean, p = (
             float(ds[f"reliability_worth_{key}"].sel(reliability_control=name).isel(at))
-            for key in ("mean", "lower", "p_value")
+            for key in ("mean", "p_value")
         )
         if not np.isfinite(mean):
             continue
         label = predictor_name(name.split(":")[0]).removeprefix("Control: ")
         text = f"{label} by {signed(mean)} (p {number(p, 2)})"
-        (better if low > 0.0 else alike).append(text)
+        (better if mean > 0.0 and p < LEVEL else alike).append(text)
     if better:
-        out.append(f"At this strength the own connectome predicts better than {'; '.join(better)}.")
-    if alike:
         out.append(
-            f"No difference can be told from {'; '.join(alike)}: intervals over subjects hold 0, or are below it."
+            f"At this strength the own connectome predicts better than {'; '.join(better)}: Wilcoxon tests."
         )
+    if alike:
+        out.append(f"It is not shown to predict better than {'; '.join(alike)}.")
     return out
 
 

@@ -65,6 +65,29 @@ def recorded_parts(signal: xr.Dataset) -> dict[str, Part]:
     return found
 
 
+def model_for_interpretation(params: dict) -> dict:
+    """
+    Section ``fit`` with the fields that ``reliability.regional`` names instead of its own.
+
+    Parameters
+    ----------
+    params : dict
+        Sections ``fit, reliability``.
+    """
+    from brainloom.core.config_fc import public
+
+    fields = params["reliability"]["regional"]
+    if fields is None:
+        return params["fit"]
+    named = {public(name) for name in fields}
+    given = {
+        name: one
+        for name, one in (params["fit"].get("parameters") or {}).items()
+        if one["scope"] == "global" or public(name) in named
+    }
+    return params["fit"] | {"regional": sorted(named), "parameters": given}
+
+
 def subject_reliability(subject: str, inputs: dict[str, xr.Dataset], args: argparse.Namespace) -> xr.Dataset:
     """
     Make the reliability dataset of one subject.
@@ -97,6 +120,7 @@ def subject_reliability(subject: str, inputs: dict[str, xr.Dataset], args: argpa
     connectome, signal, params = inputs["connectome"], inputs["signal"], args.params
     donor = None if is_failed(inputs["donor"]) else inputs["donor"]
     weights = connectome["weights"].values
+    params = params | {"fit": model_for_interpretation(params)}
     setup = subject_setup(params, connectome)
     controls = control_connectomes(
         params["controls"],
