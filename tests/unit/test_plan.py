@@ -275,12 +275,13 @@ def test_a_step_is_told_only_what_it_reads():
     base = validate_config({})
     changes = {
         ("simulate", "seeds"): {"simulate", "report"},
-        ("fit", "starts"): {"fit", "identify", "report"},
-        ("identify", "level"): {"identify", "report"},
+        ("fit", "starts"): {"fit", "identify", "recover", "report"},
+        ("identify", "level"): {"identify", "recover", "report"},
         ("analyse", "fcd"): {"analyse", "report"},
+        ("recovery", "replicates"): {"recover"},
         ("group", "mixture"): {"group", "report"},
         ("connectome", "transform"): {"preprocess_connectome", "report"},
-        ("model", "frequency_band"): {"preprocess_signal", "fit", "identify", "simulate", "report"},
+        ("model", "frequency_band"): {"preprocess_signal", "fit", "identify", "simulate", "recover", "report"},
         ("subjects_per_job", None): set(),
     }
     for (section, key), steps in changes.items():

@@ -62,6 +62,17 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "signal.band",
         "signal.filter_order",
     ),
+    "recover": (
+        "model",
+        "fit",
+        "identify",
+        "simulate.dt",
+        "simulate.transient",
+        "signal.band",
+        "signal.filter_order",
+        "recovery",
+    ),
+    "recovery_group": ("model.name",),
     "group": ("model.name", "group"),
     "report": ("input", "model", "connectome", "signal", "fit", "identify", "simulate", "analyse", "group"),
 }
@@ -81,6 +92,7 @@ _SPECTRUM: dict[str, tuple[str, ...]] = {
     "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order", "modality", *ELECTRIC),
     "simulate": ("model", "simulate", "signal", "modality", *ELECTRIC),
     "analyse": (*SECTIONS["analyse"], "modality"),
+    **dict.fromkeys(("pool", "reliability", "recover"), ()),  # for route fc only
     "group": (*SECTIONS["group"], "modality"),
     "report": (*SECTIONS["report"], "modality", *ELECTRIC),
 }

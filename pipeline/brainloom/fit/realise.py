@@ -124,6 +124,59 @@ def fastest_rate(network: Network) -> float:
     return float(jnp.max(local + turning + 2.0 * jnp.sum(params["weights"], axis=1)))
 
 
+def run_network(
+    network: Network,
+    settings: Mapping,
+    tr: float,
+    n_frames: int,
+    batch_size: int,
+    *,
+    key: jax.Array,
+    start_key: jax.Array,
+) -> tuple[np.ndarray, float]:
+    """
+    Realisations of a network from its stationary state, sampled as a scanner does.
+
+    Parameters
+    ----------
+    network : Network
+        As `fitted_network` makes it.
+    settings : mapping
+        ``dt`` and ``transient``, s.
+    tr : float
+        Repetition time in s.
+    n_frames, batch_size : int
+    key, start_key : jax.random key
+        Of the noise and of the initial state.
+
+    Returns
+    -------
+    bold : (batch, time, region) float32 array
+        Not finite where a realisation has diverged.
+    dt : float
+        The step that was taken, s.
+    """
+    with warnings.catch_warnings(record=True):  # the step that was taken is written into the dataset
+        warnings.simplefilter("always")
+        dt = stable_step(settings["dt"], fastest_rate(network))
+    start = stationary_start(network, batch_size, start_key)
+    transient = math.ceil(settings["transient"] / tr - 1e-9) * tr  # whole frames, so that dt divides it
+    with warnings.catch_warnings():  # realisations that diverge are counted in the dataset
+        warnings.simplefilter("ignore")
+        run = Simulator(network, dt, method="stochastic_heun").run(
+            n_frames * tr + transient,
+            key=key,
+            sample_every=tr,
+            transient=transient,
+            batch_size=batch_size,
+            monitors=["bold"],
+            initial=start,
+            check=False,
+        )
+    with np.errstate(over="ignore"):  # what single precision cannot hold has diverged too
+        return np.asarray(jnp.swapaxes(run["bold"], 0, 1)).astype(np.float32), dt
+
+
 def simulate_subject(
     subject: str, connectome: xr.Dataset, signal: xr.Dataset, fit: xr.Dataset, config: Mapping
 ) -> xr.Dataset:
@@ -157,27 +210,15 @@ def simulate_subject(
     for level in levels:
         network = fitted_network(connectome, fit, level / main)
         key = named_key(config["seed"], "simulate", subject, f"{level:g}")
-        with warnings.catch_warnings(record=True):  # the step that was taken is written into the dataset
-            warnings.simplefilter("always")
-            dt = stable_step(settings["dt"], fastest_rate(network))
-        start = stationary_start(
-            network, settings["seeds"], named_key(config["seed"], "start", subject, f"{level:g}")
+        bold, dt = run_network(
+            network,
+            settings,
+            tr,
+            n_frames,
+            settings["seeds"],
+            key=key,
+            start_key=named_key(config["seed"], "start", subject, f"{level:g}"),
         )
-        transient = math.ceil(settings["transient"] / tr - 1e-9) * tr  # whole frames, so that dt divides it
-        with warnings.catch_warnings():  # realisations that diverge are counted in the dataset
-            warnings.simplefilter("ignore")
-            run = Simulator(network, dt, method="stochastic_heun").run(
-                n_frames * tr + transient,
-                key=key,
-                sample_every=tr,
-                transient=transient,
-                batch_size=settings["seeds"],
-                monitors=["bold"],
-                initial=start,
-                check=False,
-            )
-        with np.errstate(over="ignore"):  # what single precision cannot hold has diverged too
-            bold = np.asarray(jnp.swapaxes(run["bold"], 0, 1)).astype(np.float32)
         bad = np.atleast_1d(~np.isfinite(bold).all(axis=(1, 2)))
         if bad.all():
             raise DataError(

@@ -28,11 +28,13 @@ KIND_OF_STEP = {
     "simulate": "simulation",
     "analyse": "metrics",
     "reliability": "reliability",
+    "recover": "recovery",
 }
 KIND_OF_LIST = {"connectome": "connectome", "donor": "connectome", "signal": "signal", "fit": "fit"} | {
     "posterior": "posterior",
     "simulation": "simulation",
     "metrics": "metrics",
+    "recovery": "recovery",
 }
 REQUIRED_PARAMS = ("study", "seed", "precision")
 
