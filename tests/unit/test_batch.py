@@ -11,7 +11,7 @@ import pytest
 
 import brainloom.models  # noqa: F401  (before jax: precision)
 from brainloom.cohort import batch
-from brainloom.cohort.batch import MemoryBudgetError, Settings, fit_batch, fit_each
+from brainloom.cohort.batch import MemoryBudgetError, Settings, fit_batch
 from brainloom.fit.predict import objective
 from brainloom.fit.problem import FitSetup, make_problem
 from brainloom.fit.space import FitSpace
@@ -115,7 +115,8 @@ def test_a_fit_that_fails_concerns_no_other(cohort, alone):
 def test_outcomes_come_as_they_are_ready(cohort):
     problems, starts = cohort
     quick = [p | {"fc": p["fc"] * np.nan} if k == 4 else p for k, p in enumerate(problems)]
-    order = [one.index for one in fit_each(objective, SETUP, quick, starts, TIGHT, slots=5)]
+    order: list[int] = []
+    fit_batch(objective, SETUP, quick, starts, TIGHT, slots=5, tell=lambda one: order.append(one.index))
     assert sorted(order) == list(range(5))
     assert order[0] == 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -86,6 +86,7 @@ def fit_batch(
     side_by_side: bool | None = None,
     memory: float | None = None,
     devices: Sequence[Any] | None = None,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """
     Minimise an objective over many problems, such as every subject, control and start of a cohort.
@@ -114,6 +115,8 @@ def fit_batch(
         Bytes that the program may take on each device; slots are halved until it does.
     devices : sequence of jax devices, optional
         Slots are spread over them; the first device alone by default on a CPU, all of them on accelerators.
+    tell : callable, optional
+        Gets each outcome as soon as it is there, so that it can be saved.
 
     Returns
     -------
@@ -127,38 +130,9 @@ def fit_batch(
     MemoryBudgetError
         A single slot takes more than `memory`.
     """
-    return sorted(
-        fit_each(
-            objective,
-            setup,
-            problems,
-            starts,
-            settings,
-            slots=slots,
-            side_by_side=side_by_side,
-            memory=memory,
-            devices=devices,
-        ),
-        key=lambda outcome: outcome.index,
-    )
-
-
-def fit_each(
-    objective: Objective,
-    setup: Any,
-    problems: Sequence[Mapping[str, Any]],
-    starts: np.ndarray,
-    settings: Settings = DEFAULT,
-    *,
-    slots: int | None = None,
-    side_by_side: bool | None = None,
-    memory: float | None = None,
-    devices: Sequence[Any] | None = None,
-) -> Iterator[Outcome]:
-    """As `fit_batch`, but each outcome comes as soon as it is there, so that it can be saved."""
     _check(problems, starts)
     if not len(problems):
-        return
+        return []
     devices = list(devices) if devices is not None else _devices()
     on_cpu = devices[0].platform == "cpu"
     together = not on_cpu if side_by_side is None else side_by_side
@@ -179,6 +153,7 @@ def fit_each(
         n_slots = max(n_slots // 2 // len(devices), 1) * len(devices)
     waiting = iter(range(len(problems)))
     held: dict[int, int] = {}
+    found: dict[int, Outcome] = {}
 
     def next_in_line(place: int) -> None:
         held.pop(place, None)
@@ -192,8 +167,11 @@ def fit_each(
     while held:
         done = bench.go()
         for place in [place for place in held if done[place]]:
-            yield bench.outcome(place, held[place])
+            outcome = bench.outcome(place, held[place])
+            found[outcome.index] = outcome
+            tell(outcome)
             next_in_line(place)
+    return [found[index] for index in range(len(problems))]
 
 
 class _Bench:
