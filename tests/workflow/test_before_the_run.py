@@ -56,6 +56,23 @@ def test_a_dry_run_plans_one_job_a_step_and_batch_and_writes_nothing(folder):
     assert not (folder / "results").exists()
 
 
+def test_the_target_recovery_plans_its_jobs_and_what_they_need(folder):
+    write_settings(folder)
+    run = snakemake(folder, "recovery", "--dry-run")
+    assert run.code == 0, run.text
+    steps = ("preprocess_connectome_b001", "preprocess_signal_b001", "fit_b001", "recover_b001")
+    once = dict.fromkeys(("index_cohort", *steps, "recovery_group", "recovery"), 1)
+    assert planned(run) == once | {"total": 7}
+
+
+def test_the_target_recovery_is_refused_where_spectra_are_fitted(folder):
+    spectrum = {"route": "spectrum", "parameters": {"k": {}}}
+    write_settings(folder, fit=spectrum, model={"name": "JansenRitStep"})
+    run = snakemake(folder, "recovery", "--dry-run")
+    assert run.code == 1
+    assert "the target recovery needs fit.route fc, and that of study cut is spectrum; simulate" in run.text
+
+
 def test_a_subject_without_files_does_not_stop_the_others(tmp_path):
     for subject in ("01", "02"):
         copy_subject(tmp_path, subject)

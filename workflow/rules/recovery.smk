@@ -5,7 +5,7 @@ def recovery_files(wildcards):
     if config["fit"]["route"] != "fc":
         raise WorkflowError(
             f"the target recovery needs fit.route fc, and that of study {STUDY} is {config['fit']['route']};"
-            " simulate and fit with the library instead (docs/howto-identifiability.md)"
+            " simulate and fit with the library instead (docs/howto-fitting.md)"
         )
     return [study_file("recovery.tsv"), study_file("recovery_summary.tsv"), study_file("recovery.html")]
 
