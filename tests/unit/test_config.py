@@ -108,6 +108,7 @@ WRONG = [
         "reliability is",
     ),
     ({"pool": 3}, "pool is 3; it must be null, or a group of keys"),
+    ({"recovery": {"replicates": 0}}, "recovery.replicates is 0; it must be at least 1"),
     ({"model": {"name": "Hopf"}}, "model.name is Hopf; it must be one of HopfStep, LinearStep"),
     (
         {"model": {"parameters": {"gamma": -1}}},
