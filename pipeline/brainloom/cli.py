@@ -89,6 +89,42 @@ def status(args: argparse.Namespace) -> int:
     return 0 if found.complete else 1
 
 
+def plan(args: argparse.Namespace) -> int:
+    """Predict time, memory and disk of a study from a short timed probe, without starting it."""
+    from brainloom.cohort.layout import study_file
+    from brainloom.cohort.plan import plan_study
+    from brainloom.cohort.planning import describe_prediction, predict
+    from brainloom.cohort.saved_plan import read_plan, save_plan
+    from brainloom.core.config import load_config, validate_config
+    from brainloom.core.errors import ConfigError
+
+    cores, subjects = os.cpu_count() or 1 if args.cores is None else args.cores, args.subjects
+    for name, value in (("--cores", cores), ("--subjects", subjects)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1")
+    if args.save and subjects is not None:
+        raise ConfigError("--save keeps the plan of the study as it is; leave out --subjects")
+    config = validate_config(load_config(args.config), args.config)
+    study = plan_study(config)
+    kept = Path(study_file(config["study"], "plan.json"))
+    if args.no_probe:
+        probe = read_plan(kept).get("probe")
+        if probe is None:
+            raise ConfigError(
+                f"{kept} is not there yet; run brainloom plan with --save and without --no-probe"
+            )
+    else:
+        from brainloom.cohort.probe import run_probe
+
+        probe = run_probe(config, study)
+    found = predict(config, study, probe, cores=cores, subjects=subjects)
+    for path in (kept if args.save else None, args.json):
+        if path is not None:
+            save_plan(found.as_dict(), probe, path)
+    print(describe_prediction(found))
+    return 0
+
+
 def export(args: argparse.Namespace) -> int:
     """Copy a dataset to a format that other tools open."""
     from brainloom.store import export_dataset
@@ -132,6 +168,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("config", type=Path, help="such as config/studies/demo.yaml")
     command.set_defaults(run=check)
+
+    command = commands.add_parser(
+        "plan", help="predict time, memory and disk of a study from a short probe", description=plan.__doc__
+    )
+    command.add_argument("config", type=Path, help="such as config/studies/demo.yaml")
+    command.add_argument("--cores", type=int, help="jobs at once (default: the cores of this machine)")
+    command.add_argument("--subjects", type=int, help="pretend that the cohort has so many")
+    command.add_argument(
+        "--no-probe", action="store_true", help="measure nothing: use what the last --save has measured"
+    )
+    command.add_argument(
+        "--save", action="store_true", help="keep it for the report: results/<study>/plan.json"
+    )
+    command.add_argument("--json", type=Path, help="write it, and what was measured, to this file")
+    command.set_defaults(run=plan)
 
     command = commands.add_parser("show", help="print what is in a dataset", description=show.__doc__)
     command.add_argument("dataset", type=Path, help="such as results/demo/sub-01/sub-01_desc-fit.zarr.zip")

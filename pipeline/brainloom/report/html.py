@@ -185,5 +185,6 @@ def _provenance(results: Results, records) -> dict:
         "steps": step_table(records),
         "datasets": records,
         "params_text": json.dumps(results.params, indent=1, sort_keys=True),
-        "timings": tables.timing_rows(results.benchmarks),
+        "planned": bool(results.plan),
+        "timings": tables.timing_rows(results.benchmarks, results.plan),
     }

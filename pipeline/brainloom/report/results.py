@@ -59,6 +59,8 @@ class Results:
         One row a job: rule, job, s, max_rss, mean_load.
     params : dict
         The config sections given to the step.
+    plan : dict
+        From `brainloom.cohort.saved_plan.read_plan`; empty without one.
     """
 
     study: str
@@ -70,6 +72,7 @@ class Results:
     truth: pd.DataFrame | None = None
     benchmarks: pd.DataFrame = field(default_factory=pd.DataFrame)
     params: dict = field(default_factory=dict)
+    plan: dict = field(default_factory=dict)
 
     @property
     def included(self) -> list[str]:

@@ -171,9 +171,10 @@ def _interval(low: float, high: float) -> str:
     return f"{number(low, 4, significant=True)} to {number(high, 4, significant=True)}"
 
 
-def timing_rows(benchmarks: pd.DataFrame) -> list[dict]:
-    """Jobs, summed and longest wall time and peak memory of every rule."""
+def timing_rows(benchmarks: pd.DataFrame, plan: dict | None = None) -> list[dict]:
+    """Jobs, summed and longest wall time and peak memory of every rule, and what its plan said if there is one."""
     out = []
+    planned = {row["rule"]: row for row in (plan or {}).get("prediction", {}).get("rows", [])}
     for rule, part in benchmarks.groupby("rule", sort=False):
         out.append(
             {
@@ -183,6 +184,8 @@ def timing_rows(benchmarks: pd.DataFrame) -> list[dict]:
                 "longest": number(part["s"].max(), 1),
                 "memory": number(part["max_rss"].max(), 0),
                 "load": number(part["mean_load"].mean(), 0),
+                "planned": number(planned[rule]["total_s"], 1) if rule in planned else "\u2013",
+                "planned_memory": number(planned[rule]["memory_mb"], 0) if rule in planned else "\u2013",
             }
         )
     return out

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(args: argparse.Namespace) -> None:
+    from brainloom.cohort.saved_plan import read_plan
     from brainloom.report.html import write_report
     from brainloom.report.results import Results, read_benchmarks, read_tables, read_truth
 
@@ -54,6 +55,7 @@ def _work(args: argparse.Namespace) -> None:
         truth=read_truth(args.truth) if args.truth else None,
         benchmarks=read_benchmarks(args.benchmarks),
         params=args.params,
+        plan=read_plan(args.tables / "plan.json"),
     )
     write_report(results, output=args.output, provenance=args.provenance)
     size = args.output.stat().st_size / 1e6
