@@ -43,6 +43,9 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(study):
     output = study["root"] / "report.html"
+    rows = [{"rule": "fit", "total_s": 40.26, "memory_mb": 641.0}]
+    plan = {"prediction": {"rows": rows}, "probe": {"step_s": 0.001}}
+    (study["root"] / "plan.json").write_text(json.dumps(plan))
     assert main(study_on_disk.arguments(study, output)) == 0
     return output.read_text(encoding="utf-8")
 
@@ -120,6 +123,14 @@ def test_headline_numbers_are_those_of_the_table(study, page):
         assert f"<b>{mean:.3f}</b>" in page
 
 
+def test_shows_what_was_planned_beside_what_it_took(page):
+    timings = re.search(r'<section id="timings">.*?</section>', page, re.S).group(0)
+    assert timings.index("Planned time") < timings.index("Planned memory")
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", timings)]
+    planned = {row[0]: (row[2], *row[-2:]) for row in rows}
+    assert planned == {"fit": ("31.5", "40.3", "641"), "simulate": ("12.2", "\u2013", "\u2013")}
+
+
 def test_same_results_same_bytes_but_for_timings(study, page, tmp_path):
     again = tmp_path / "report.html"
     assert main(study_on_disk.arguments(study, again)) == 0
@@ -155,7 +166,7 @@ def test_one_subject_without_controls_truth_or_benchmarks(tmp_path):
     text = output.read_text(encoding="utf-8")
     assert "No negative control was fitted" in text
     assert "Truth against estimate" not in text
-    assert "No benchmark files were given" in text
+    assert "No benchmark files were given" in text and "Planned" not in text
     assert 'id="fig-score-fc"' in text and 'id="fig-sub-01-fc"' in text
     assert 'id="fig-identification"' not in text
     assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
