@@ -17,6 +17,9 @@ SUMMARY_COLUMNS = (
     "coverage_lower", "coverage_upper", "nominal",
 )  # fmt: skip
 
+# Regional parameters of which FC tells the pattern, not the scale.
+SCALE_FREE = ("noise",)
+
 
 def recovery_rows(ds: xr.Dataset) -> pd.DataFrame:
     """
@@ -67,7 +70,8 @@ def summarise(table: pd.DataFrame, level: float) -> pd.DataFrame:
     pandas.DataFrame
         `SUMMARY_COLUMNS`: for each parameter a row of the ``identified`` values and one of ``all``. ``r_within``: mean
         over recordings of the correlation over regions; ``r_across``: correlation over recordings, of regional
-        parameters the mean over regions. Bias: mean log of estimate over truth, in percent, and in units of each
+        parameters the mean over regions. ``noise`` has a row of its ``pattern``: all values, after the geometric mean of
+        estimate over truth was taken out of each recording, because FC does not tell the scale. Bias: mean log of estimate over truth, in percent, and in units of each
         value's standard error; ``spread_sd`` is the standard deviation of these, 1 if the errors are as large as
         stated. ``coverage`` with the 95 % interval of Clopper and Pearson (1934, Biometrika 26:404), which takes
         values as independent.
@@ -77,7 +81,19 @@ def summarise(table: pd.DataFrame, level: float) -> pd.DataFrame:
         every = table[table["parameter"] == name]
         for values, part in (("identified", every[every["identified"] == "yes"]), ("all", every)):
             rows.append({"parameter": name, "values": values, **_scores(part, level), "nominal": level})
+        if name in SCALE_FREE and (every["region"] != "global").all():
+            scores = _scores(_without_scale(every), level)
+            rows.append({"parameter": name, "values": "pattern", **scores, "nominal": level})
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _without_scale(part: pd.DataFrame) -> pd.DataFrame:
+    """Estimates and intervals divided by the geometric mean of estimate over truth of their recording."""
+    ratio = np.log(part["estimate"] / part["truth"])
+    common = np.exp(ratio.groupby([part["subject"], part["replicate"]]).transform("mean"))
+    found = part.assign(**{name: part[name] / common for name in ("estimate", "lower", "upper")})
+    inside = (found["lower"] <= found["truth"]) & (found["truth"] <= found["upper"])
+    return found.assign(covered=np.where(inside, "yes", "no"))
 
 
 def _scores(part: pd.DataFrame, level: float) -> dict[str, float]:

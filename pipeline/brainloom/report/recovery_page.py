@@ -55,7 +55,8 @@ _TEMPLATE = """<!doctype html>
 <tr>{% for cell in row.text %}<td class="keep">{{ cell }}</td>{% endfor %}{% for cell in row.cells %}<td class="num">{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
-<p class="quiet">Values: those that the simulated recording identifies, and all. Bias: mean logarithm of estimate over truth, in percent
+<p class="quiet">Values: those that the simulated recording identifies, and all; pattern: all, with the mean factor over regions taken
+out of each recording, as FC does not tell the scale of the noise. Bias: mean logarithm of estimate over truth, in percent
 and in standard errors of the estimate. Spread: standard deviation of the errors in standard errors, 1 if they are as large as
 stated. Coverage: share of intervals that hold the truth, with its 95 % binomial interval, which takes regions of a recording as
 independent and is too narrow for that.</p>
