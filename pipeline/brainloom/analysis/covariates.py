@@ -9,6 +9,9 @@ import numpy as np
 
 from brainloom.io.participants import Covariate
 
+#: Covariate that comes from the recording, unless participants.tsv has a column of this name.
+MOTION = "motion"
+
 
 @dataclass(frozen=True)
 class Design:
@@ -24,7 +27,9 @@ class Design:
     interest : (subject, q) array
         A number, or dummies of all levels but the first.
     nuisance : (subject, z) array
-        Constant, and scaled numbers and dummies.
+        Constant, scaled numbers and dummies, those of harmonised sites included.
+    covariates : (subject, y) array
+        Of these, the columns of nuisance covariates.
     levels : tuple of str
         Groups of the covariate of interest, empty for a number.
     counts : tuple of int
@@ -37,6 +42,7 @@ class Design:
     subjects: list[str]
     interest: np.ndarray
     nuisance: np.ndarray
+    covariates: np.ndarray
     levels: tuple[str, ...]
     counts: tuple[int, ...]
     left_out: Mapping[str, str]
@@ -48,7 +54,18 @@ def name_of(test: Mapping) -> str:
     return str(test["covariate"]) + (f" | {', '.join(nuisance)}" if nuisance else "")
 
 
-def make_design(test: Mapping, covariates: Mapping[str, Covariate], subjects: Sequence[str]) -> Design:
+def as_groups(covariate: Covariate) -> Covariate:
+    """The same covariate with its values as names of groups."""
+    cells: dict[str, str | float] = {
+        subject: value if isinstance(value, str) else f"{value:g}"
+        for subject, value in covariate.values.items()
+    }
+    return Covariate(covariate.name, cells, True)
+
+
+def make_design(
+    test: Mapping, covariates: Mapping[str, Covariate], subjects: Sequence[str], *, site: str = ""
+) -> Design:
     """
     Design of one test.
 
@@ -59,6 +76,9 @@ def make_design(test: Mapping, covariates: Mapping[str, Covariate], subjects: Se
     covariates : mapping of str to Covariate
     subjects : sequence of str
         Labels of those who have estimates.
+    site : str
+        Covariate whose effects are harmonised before the test. Means of sites are then part of the nuisance: a test that
+        does not know that they were estimated finds effects where there are none if groups are spread unevenly over sites.
 
     Raises
     ------
@@ -66,7 +86,8 @@ def make_design(test: Mapping, covariates: Mapping[str, Covariate], subjects: Se
         One sentence: a covariate is unknown or does not vary, or its effect cannot be told from the nuisance.
     """
     name = str(test["covariate"])
-    wanted = [name, *(test.get("nuisance") or [])]
+    adjusted = list(test.get("nuisance") or [])
+    wanted = [name, *adjusted, *([site] if site else [])]
     for one in wanted:
         if one not in covariates:
             raise ValueError(f"{one} is not among the covariates {', '.join(covariates)}.")
@@ -82,7 +103,9 @@ def make_design(test: Mapping, covariates: Mapping[str, Covariate], subjects: Se
             f"{name} has one value only in the {len(used)} subjects who have all covariates of the test."
         )
     parts = [columns(covariates[one], used)[0] for one in wanted[1:]]
-    nuisance = np.hstack([np.ones((len(used), 1)), *(part / part.std(axis=0) for part in parts)])
+    parts = [part / part.std(axis=0) for part in parts]
+    nuisance = np.hstack([np.ones((len(used), 1)), *parts])
+    own = np.hstack([np.empty((len(used), 0)), *parts[: len(adjusted)]])
     if levels and min(counts) < 2:
         few = ", ".join(level for level, n in zip(levels, counts, strict=True) if n < 2)
         raise ValueError(f"{name} has a group of one subject ({few}); groups need at least two.")
@@ -92,7 +115,7 @@ def make_design(test: Mapping, covariates: Mapping[str, Covariate], subjects: Se
         raise ValueError(f"The effect of {name} cannot be told from that of {', '.join(wanted[1:])}.")
     if len(used) - np.linalg.matrix_rank(nuisance) - interest.shape[1] < 2:
         raise ValueError(f"{len(used)} subjects are too few for a model with {len(wanted)} covariates.")
-    return Design(name_of(test), used, interest, nuisance, levels, counts, left_out)
+    return Design(name_of(test), used, interest, nuisance, own, levels, counts, left_out)
 
 
 def columns(

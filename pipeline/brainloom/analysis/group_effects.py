@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from brainloom.analysis.covariates import Design, make_design, name_of
+from brainloom.analysis.covariates import MOTION, Design, as_groups, make_design, name_of
 from brainloom.analysis.group_tests import Effects, permutation_test
 from brainloom.analysis.harmonise import harmonise, site_problem
 from brainloom.io.participants import Covariate
@@ -18,8 +18,6 @@ from brainloom.io.participants import Covariate
 COLUMNS = (
     "test", "parameter", "region", "statistic", "estimate", "lower", "upper", "p", "p_fwe", "p_fdr", "n",
 )  # fmt: skip
-#: Covariate that comes from the recording, unless participants.tsv has a column of this name.
-MOTION = "motion"
 _ARRAYS = {
     "statistic": "t of the covariate, or F with more than two groups",
     "slope": "change of the tested value for one unit of the covariate, or second group minus first",
@@ -137,7 +135,8 @@ def effects_part(
                 if site not in known:
                     raise ValueError(f"{site} is not among the covariates {', '.join(known)}.")
                 subjects = [subject for subject in subjects if subject in known[site].values]
-            design = make_design(test, known, subjects)
+                known[site] = as_groups(known[site])
+            design = make_design(test, known, subjects, site=site)
             at = [estimates.subjects.index(subject) for subject in design.subjects]
             values = estimates.values[at]
             if site:
@@ -173,7 +172,7 @@ def _harmonised(values: np.ndarray, fields: np.ndarray, site: Covariate, design:
     sites = [str(site.values[subject]) for subject in design.subjects]
     if problem := site_problem(sites):
         raise ValueError(problem)
-    kept = np.hstack([design.interest, design.nuisance[:, 1:]])
+    kept = np.hstack([design.interest, design.covariates])
     out = values.copy()
     for one in np.unique(fields):
         out[:, fields == one] = harmonise(values[:, fields == one], sites, kept)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brainloom.cohort.covariates import covariate_problems
 from brainloom.cohort.plan import electric_sections, study_labels, time_step_problems, truth_file
 from brainloom.core.errors import ConfigError, DataError
 from brainloom.io.checks import check_subject
@@ -54,6 +55,7 @@ def check_study(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     good = len(labels) - len(problems)
     notes = [f"study {config['study']}: configuration ok, {good} of {len(labels)} subjects can be used"]
     problems += time_step_problems(config, labels)
+    problems += covariate_problems(config, labels)
     problems += [
         f"{path} is not a file; correct input.truth or set it to null"
         for path in truth_file(config)

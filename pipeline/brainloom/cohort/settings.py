@@ -195,6 +195,8 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
         unused.append("fit.parameters")
     if found["fit"]["stages"] == ["analytic"]:
         unused.append("fit.stages")
+    if not found["group"]["tests"]:
+        unused += ["group.tests", "group.permutations", "group.harmonise"]
     if not found["simulate"]["export"]:
         unused.append("simulate.export")
     unused += [

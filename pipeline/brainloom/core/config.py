@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brainloom.core.config_fc import FC_TIME_STEP, complete_fc_route, fc_contradictions
+from brainloom.core.config_group import group_contradictions
 from brainloom.core.config_modality import complete_parameters, modality_contradictions, shown
 from brainloom.core.config_stages import complete_stages, stage_contradictions
 from brainloom.core.errors import ConfigError
@@ -124,6 +125,7 @@ def validate_config(
         *modality_contradictions(complete),
         *_contradictions(complete),
         *stage_contradictions(complete),
+        *group_contradictions(complete),
     ):
         raise ConfigError(f"{_origin(origin, path, config)}: {sentence}")
     if complete["fit"]["route"] == "fc":

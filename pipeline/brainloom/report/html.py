@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainloom.report import sections, tables
+from brainloom.report.effect_sections import effect_section
 from brainloom.report.glossary import ELECTRIC, GLOSSARY
 from brainloom.report.meeg_figures import summarise_electric
 from brainloom.report.meeg_sections import electric_modalities, meeg_section
@@ -110,6 +111,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     context |= reliability_section(results)
     context |= meeg_section(results, usable)
     context |= sections.parameter_section(results, usable)
+    context |= effect_section(results)
     context |= sections.agreement_section(summaries, usable, pages)
     context |= {"pages": pages, "omitted": _omitted(results, pages)}
     context |= _provenance(results, records)

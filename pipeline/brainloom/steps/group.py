@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from brainloom.core.errors import StoreError
 from brainloom.core.modalities import ELECTRIC
-from brainloom.core.provenance import provenance_attrs
+from brainloom.core.provenance import file_sha256, provenance_attrs
 from brainloom.core.runtime import device_kind
 from brainloom.steps._common import KIND_OF_LIST, guarded, parse, read_kind
+from brainloom.steps._group_parts import with_effects, with_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ class Cohort:
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
+    motion: dict[str, tuple[float, str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -203,6 +205,9 @@ def collect(args: argparse.Namespace) -> Cohort:
                 "use one atlas for all subjects of a study"
             )
         cohort.used.append(subject)
+        if "dvars_median" in inputs["signal"].attrs:
+            found = inputs["signal"].attrs
+            cohort.motion[subject] = float(found["dvars_median"]), str(found["dvars_unit"])
         if "fc" in inputs["signal"]:
             cohort.subjects.append(subject_fc(subject, inputs))
         cohort.electric[subject] = electric_part(inputs["signal"])
@@ -239,29 +244,6 @@ def cohort_rows(index: Sequence[tuple[str, str, str]], cohort: Cohort) -> list[t
     return rows
 
 
-def with_pool(ds: xr.Dataset, pool: xr.Dataset) -> tuple[xr.Dataset, str]:
-    """
-    Add what pooling has chosen and learned to the group dataset, under names that begin with ``pool_``.
-
-    Parameters
-    ----------
-    ds, pool : xarray.Dataset
-
-    Returns
-    -------
-    dataset : xarray.Dataset
-    reason : str
-        Why there are no pooled fits; empty if there are.
-    """
-    from brainloom.store import is_failed
-
-    if is_failed(pool):
-        return ds, str(pool.attrs["reason"])
-    kept = pool[["score", "precision", "own_weight"]].drop_dims("fold", errors="ignore").reset_coords()
-    names = {name: f"pool_{name}" for name in (*kept.variables, *kept.dims)}
-    return ds.assign(kept.rename(names).variables).assign_attrs(pool_chosen=int(pool.attrs["chosen"])), ""
-
-
 def _text(value: Any) -> str:
     return f"{float(value):.10g}"
 
@@ -288,7 +270,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def group_study(args: argparse.Namespace) -> None:
     """
-    Make the group dataset and the tables metrics.tsv, parameters.tsv and cohort.tsv.
+    Make the group dataset and the tables metrics.tsv, parameters.tsv, cohort.tsv, and effects.tsv if tests are asked for.
 
     Parameters
     ----------
@@ -298,6 +280,7 @@ def group_study(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from brainloom.analysis.cohort_scores import score_cohort
+    from brainloom.analysis.group_effects import COLUMNS as EFFECT_COLUMNS
     from brainloom.analysis.meeg_scores import group_mean_scores
     from brainloom.analysis.metric_rows import COLUMNS
     from brainloom.analysis.reliability_dataset import reliability_part
@@ -332,6 +315,13 @@ def group_study(args: argparse.Namespace) -> None:
     if args.pool is not None:
         ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
         warnings += [f"Pooled fits were not made: {reason}."] if reason else []
+    if params["group"].get("tests"):
+        ds, effects = with_effects(ds, cohort.parameters, cohort.motion, args.participants, params)
+        write_table(args.tables / "effects.tsv", EFFECT_COLUMNS, effects)
+        if args.participants is not None:
+            cohort.hashes["participants"] = file_sha256(args.participants)
+    else:
+        (args.tables / "effects.tsv").unlink(missing_ok=True)
     rows = sorted(cohort_rows(index, cohort), key=lambda row: order.get(row[0], len(order)))
     if cohort.used:
         labels = ("region", cohort.regions, {"long_name": "region"})
@@ -376,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ----------
     argv : sequence of str, optional
         ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. --simulation F.. --metrics F..
-        [--reliability F..] [--pooled F.. --pool pool.zarr.zip] --output group.zarr.zip --tables DIR --params JSON``.
+        [--reliability F..] [--pooled F.. --pool pool.zarr.zip] [--participants participants.tsv] --output group.zarr.zip --tables DIR --params JSON``.
 
     Returns
     -------
@@ -385,7 +375,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else argv
     lists = (*LISTS, *(name for name in OPTIONAL if f"--{name}" in given))
-    args = parse("group", lists=lists, singles=["index", "output", "tables"], optional=["pool"], argv=given)
+    args = parse(
+        "group",
+        lists=lists,
+        singles=["index", "output", "tables"],
+        optional=["pool", "participants"],
+        argv=given,
+    )
     return guarded(lambda: group_study(args))
 
 
