@@ -94,7 +94,7 @@ def plan(args: argparse.Namespace) -> int:
     from brainloom.cohort.layout import study_file
     from brainloom.cohort.plan import plan_study
     from brainloom.cohort.planning import describe_prediction, predict
-    from brainloom.cohort.saved_plan import read_plan, save_plan
+    from brainloom.cohort.saved_plan import read_probe, save_plan
     from brainloom.core.config import load_config, validate_config
     from brainloom.core.errors import ConfigError
 
@@ -108,11 +108,7 @@ def plan(args: argparse.Namespace) -> int:
     study = plan_study(config)
     kept = Path(study_file(config["study"], "plan.json"))
     if args.no_probe:
-        probe = read_plan(kept).get("probe")
-        if probe is None:
-            raise ConfigError(
-                f"{kept} is not there yet; run brainloom plan with --save and without --no-probe"
-            )
+        probe = read_probe(kept)
     else:
         from brainloom.cohort.probe import run_probe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from brainloom.cohort.costs import control_count, typical_steps
 from brainloom.cohort.jobs import Job, schedule, study_jobs
 from brainloom.cohort.plan import plan_study
 from brainloom.cohort.planning import Prediction, describe_prediction, predict
-from brainloom.cohort.saved_plan import read_plan
+from brainloom.cohort.saved_plan import MEASURED, read_plan, read_probe
 from brainloom.core.errors import ConfigError
 
 # What the probe of a study of 80 regions says on a laptop.
@@ -43,6 +44,7 @@ PROBE = {
     "simulate_mb": 700.0,
     "simulation_bytes": 1_000_000,
     "subject": "01",
+    "core_share": 0.97,
 }
 
 
@@ -147,6 +149,8 @@ def test_the_table_names_every_rule_and_the_totals(cohort):
     assert {"pool", "reliability"} <= set(rules)
     assert lines[-1] == "On an idle machine, within a factor of 2 either way."
     assert [line.split()[0] for line in lines[-5:-1]] == ["time", "left", "memory", "disk"]
+    loaded = describe_prediction(replace(found, wall_s=90.0, core_share=0.5)).splitlines()
+    assert loaded[-1] == "This one is busy: the probe got 50% of a core; so loaded, the study takes 3 min."
 
 
 def test_a_real_probe_of_a_tiny_cohort(cohort, capsys):
@@ -160,7 +164,7 @@ def test_a_real_probe_of_a_tiny_cohort(cohort, capsys):
     assert sorted(path.name for path in kept.parent.rglob("*")) == ["plan.json"]
     assert json.loads(Path("mine.json").read_text()) == json.loads(kept.read_text())
     found = read_plan(kept)
-    assert set(found["probe"]) == set(PROBE)
+    assert set(found["probe"]) == set(PROBE) == set(MEASURED)
     assert found["probe"]["regions"] == 4 and found["probe"]["coordinates"] == 6
     assert 0.3 < found["probe"]["import_s"] < 60 and 50 < found["probe"]["fit_mb"] < 5000
     assert {"study", "subjects", "cores", "rows", "wall_s", "memory_mb", "disk_mb", "uncertainty"} <= set(
@@ -207,3 +211,7 @@ def test_a_damaged_plan_is_named(tmp_path):
     path.write_text('{"prediction": {"rows": []}}')
     with pytest.raises(ConfigError, match=r"plan\.json is not a plan of a study; delete it"):
         read_plan(path)
+    path.write_text('{"prediction": {"rows": [{"total_s": 1, "memory_mb": 2}]}, "probe": {"step_s": 1}}')
+    assert read_plan(path)["probe"] == {"step_s": 1}  # enough for a report
+    with pytest.raises(ConfigError, match="make it anew with brainloom plan --save"):
+        read_probe(path)

@@ -13,6 +13,8 @@ from brainloom.cohort.plan import Plan
 
 # The prediction of the whole is meant to be within this factor of what an idle machine takes.
 UNCERTAINTY = 2.0
+# Share of a core below which other programs must be running.
+BUSY = 0.8
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Prediction:
     memory_mb : float
         Of the jobs that run side by side, at most.
     disk_mb : float
+    core_share : float
+        What the probe got of a core: below 1 where other programs run. Times are those of idle cores.
     uncertainty : float
         Factor either way that is meant for `wall_s`, `memory_mb` and `disk_mb`.
     """
@@ -70,6 +74,7 @@ class Prediction:
     left_wall_s: float
     memory_mb: float
     disk_mb: float
+    core_share: float
     uncertainty: float = UNCERTAINTY
 
     def as_dict(self) -> dict[str, Any]:
@@ -142,6 +147,7 @@ def predict(
         left_wall_s=schedule([job for job, _ in undone], [spent for _, spent in undone], cores),
         memory_mb=max(alongside, *(row.memory_mb for row in rows)),
         disk_mb=sum(row.disk_mb for row in rows),
+        core_share=float(probe["core_share"]),
     )
 
 
@@ -202,4 +208,9 @@ def describe_prediction(found: Prediction) -> str:
         f"disk    {megabytes(found.disk_mb)}",
         f"On an idle machine, within a factor of {math.ceil(found.uncertainty)} either way.",
     ]
+    if found.core_share < BUSY:
+        busy = hours(found.wall_s / found.core_share)
+        lines.append(
+            f"This one is busy: the probe got {found.core_share:.0%} of a core; so loaded, the study takes {busy}."
+        )
     return "\n".join(lines)

@@ -42,7 +42,8 @@ def run_probe(config: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     -------
     dict
         Processor seconds (``*_s``), peak memory in MB (``*_mb``) and sizes of files in bytes (``*_bytes``), and the
-        shape of the work: ``regions, coordinates, test_s, segment_s, simulate_share, repetition_time, subject``.
+        shape of the work: ``regions, coordinates, test_s, segment_s, simulate_share, repetition_time, subject``; ``core_share``, what
+        the process got of a core.
 
     Raises
     ------
@@ -92,8 +93,10 @@ def _models(config: Mapping[str, Any], subject: str, folder: Path) -> dict[str, 
     """What `main` measures, in a process with an empty cache of compiled programs."""
     (folder / "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
     words = ["brainloom.cohort.probe", str(folder), subject]
-    _wait(_start(words, folder / "models.txt", cache=folder / "cache"), folder / "models.txt")
-    return json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    begun = time.perf_counter()
+    spent, _ = _wait(_start(words, folder / "models.txt", cache=folder / "cache"), folder / "models.txt")
+    share = min(spent / (time.perf_counter() - begun), 1.0)
+    return json.loads((folder / "models.json").read_text(encoding="utf-8")) | {"core_share": share}
 
 
 def _start(words: list[str], said: Path, *, cache: Path | None = None) -> int:
