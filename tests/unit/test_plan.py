@@ -281,7 +281,14 @@ def test_a_step_is_told_only_what_it_reads():
         ("recovery", "replicates"): {"recover"},
         ("group", "mixture"): {"group", "report"},
         ("connectome", "transform"): {"preprocess_connectome", "report"},
-        ("model", "frequency_band"): {"preprocess_signal", "fit", "identify", "simulate", "recover", "report"},
+        ("model", "frequency_band"): {
+            "preprocess_signal",
+            "fit",
+            "identify",
+            "simulate",
+            "recover",
+            "report",
+        },
         ("subjects_per_job", None): set(),
     }
     for (section, key), steps in changes.items():
