@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from study import ROOT, Run, copy_subject, snakemake, write_settings
+from study import ROOT, copy_subject, counted, planned, rules, snakemake, write_settings
 
 
 @pytest.fixture(scope="module")
@@ -14,12 +14,6 @@ def folder(tmp_path_factory) -> Path:
         copy_subject(path, subject)
     write_settings(path)
     return path
-
-
-def planned(run: Run) -> dict[str, int]:
-    """Jobs that a dry run lists, with their counts."""
-    lines = run.text[run.text.index("job  ") :].split("\n\n")[0].splitlines()[2:]
-    return {line.split()[0]: int(line.split()[1]) for line in lines}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +27,10 @@ def planned(run: Run) -> dict[str, int]:
         (
             {"simulate": {"dt": 0.1}},
             "simulate.dt is 0.1; it must divide the repetition time 0.72 s, such as 0.09",
+        ),
+        (
+            {"group": {"tests": [{"covariate": "age"}]}},
+            "group.tests names age, which is no column of cohort/participants.tsv",
         ),
         ({"subjects": ["99"]}, "no subject of study cut can be used: cohort/participants.tsv: sub-99"),
     ],
@@ -84,13 +82,24 @@ def test_a_subject_without_files_does_not_stop_the_others(tmp_path):
     assert "sub-02_desc" not in run.text
 
 
+def test_the_plan_of_a_study_counts_these_jobs(tmp_path, monkeypatch):
+    for subject in ("01", "02", "03"):
+        copy_subject(tmp_path, subject)
+    write_settings(tmp_path, pool={"rank": [2]}, reliability={"lambda": [0.1, 0.01]}, subjects_per_job=2)
+    monkeypatch.chdir(tmp_path)
+    assert counted() == rules(snakemake(tmp_path, "--dry-run"))
+    assert counted()["reliability"] == 2 and counted()["pool"] == 1
+
+
 @pytest.mark.parametrize("study", ["hcp", "hcp_linear"])
-def test_the_hcp_studies_begin_with_the_download(tmp_path, study):
+def test_the_hcp_studies_begin_with_the_download(tmp_path, monkeypatch, study):
     (tmp_path / "study.yaml").write_text((ROOT / f"config/studies/{study}.yaml").read_text())
     run = snakemake(tmp_path, "--dry-run")
     assert run.code == 0, run.text
     assert planned(run)["fetch_hcp"] == 1
     assert planned(run)["fit_b001"] == planned(run)["fit_b002"] == 1
+    monkeypatch.chdir(tmp_path)
+    assert counted() == rules(run)
 
 
 def test_settings_with_quotes_and_spaces_reach_a_step_unharmed(tmp_path):
@@ -105,7 +114,7 @@ def test_settings_with_quotes_and_spaces_reach_a_step_unharmed(tmp_path):
     assert "sub-01: ok" in (tmp_path / "logs/cut/index_cohort.log").read_text()
 
 
-def test_the_defaults_run_the_demo_from_the_repository(tmp_path):
+def test_the_defaults_run_the_demo_from_the_repository(tmp_path, monkeypatch):
     """`snakemake --cores all` without any file is the demo study."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     (tmp_path / "study.yaml").write_text("{}\n")
@@ -113,3 +122,6 @@ def test_the_defaults_run_the_demo_from_the_repository(tmp_path):
     assert run.code == 0, run.text
     subjects = json.dumps(planned(run))
     assert "fit_b001" in subjects and "fit_b002" in subjects and "fit_b003" not in subjects
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text((ROOT / "config/studies/demo.yaml").read_text())
+    assert counted() == rules(run)
