@@ -7,11 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from brainloom.cohort.jobs import study_jobs
+from brainloom.cohort.plan import plan_study
+from brainloom.core.config import load_config, validate_config
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data/demo"
@@ -79,6 +84,27 @@ def snakemake(folder: Path, *words: str) -> Run:
     )
     text = done.stdout + done.stderr
     return Run(done.returncode, tuple(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", text)), text)
+
+
+def planned(run: Run) -> dict[str, int]:
+    """Jobs that a dry run lists, with their counts."""
+    lines = run.text[run.text.index("job  ") :].split("\n\n")[0].splitlines()[2:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+
+def rules(run: Run) -> Counter[str]:
+    """The same by rule, batches together, without the target."""
+    assert run.code == 0, run.text
+    jobs: Counter[str] = Counter()
+    for name, count in planned(run).items():
+        jobs[re.sub(r"_b\d+$", "", name)] += count
+    return Counter({name: count for name, count in jobs.items() if name not in ("total", "all")})
+
+
+def counted() -> Counter[str]:
+    """Jobs of each rule that `brainloom plan` counts for ``study.yaml`` in the current folder."""
+    config = validate_config(load_config("study.yaml"), "study.yaml")
+    return Counter(job.rule for job in study_jobs(config, plan_study(config)))
 
 
 def steps(run: Run) -> set[str]:
