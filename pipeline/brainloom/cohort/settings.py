@@ -9,6 +9,19 @@ from typing import Any
 
 from brainloom.core.modalities import ELECTRIC, MODALITIES
 
+# What the analytic objective of route fc depends on.
+_ONE_FIT = (
+    "model.name",
+    "model.parameters",
+    "fit.parameters",
+    "fit.global",
+    "fit.regional",
+    "fit.objective",
+    "fit.lambda",
+    "fit.margin",
+    "fit.through_band",
+    "fit.max_steps",
+)
 # Keys below a section are written with a dot. A step sees nothing else of the configuration.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "index_cohort": (
@@ -32,32 +45,14 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "simulate": ("model", "simulate", "signal"),
     "analyse": ("model.name", "analyse.fcd"),
     "reliability": (
-        "model.name",
-        "model.parameters",
-        "fit.parameters",
-        "fit.global",
-        "fit.regional",
-        "fit.objective",
-        "fit.lambda",
-        "fit.margin",
-        "fit.through_band",
-        "fit.max_steps",
+        *_ONE_FIT,
         "analyse.controls",
         "reliability",
         "signal.band",
         "signal.filter_order",
     ),
     "pool": (
-        "model.name",
-        "model.parameters",
-        "fit.parameters",
-        "fit.global",
-        "fit.regional",
-        "fit.objective",
-        "fit.lambda",
-        "fit.margin",
-        "fit.through_band",
-        "fit.max_steps",
+        *_ONE_FIT,
         "pool",
         "signal.band",
         "signal.filter_order",
