@@ -105,6 +105,14 @@ def test_more_cores_are_faster_until_no_job_is_left_for_them(cohort):
     assert longest - 20 < walls[3] < walls[2] + 1
 
 
+def test_memory_is_that_of_the_jobs_that_run_side_by_side(cohort):
+    one, two = (planned(subjects=8, cores=cores).memory_mb for cores in (1, 2))
+    assert two == pytest.approx(2 * one) and one == PROBE["fit_mb"]
+    assert planned(subjects=8, cores=64).memory_mb == two  # two batches
+    large = planned(subjects=4000, cores=2)
+    assert large.memory_mb == {row.rule: row.memory_mb for row in large.rows}["report"]  # it runs alone
+
+
 def test_schedule_of_a_chain_and_of_independent_jobs():
     chain = [Job("preprocess_connectome", 0, 1), Job("preprocess_signal", 0, 1), Job("fit", 0, 1)]
     spent = [3.0, 5.0, 7.0]

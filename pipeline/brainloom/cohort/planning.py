@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from brainloom.cohort.costs import job_disk, job_memory, job_seconds
-from brainloom.cohort.jobs import RULES, schedule, study_jobs
+from brainloom.cohort.jobs import PER_BATCH, RULES, schedule, study_jobs
 from brainloom.cohort.plan import Plan
 
 # The prediction of the whole is meant to be within this factor of what an idle machine takes.
@@ -137,7 +137,8 @@ def predict(
         )
     undone = [(job, spent) for job, spent in zip(jobs, seconds, strict=True) if not job.done]
     batches = 1 + max((job.batch for job in jobs), default=0)
-    alongside = sum(sorted((row.memory_mb for row in rows), reverse=True)[:1]) * min(cores, batches)
+    alone = max(row.memory_mb for row in rows if row.rule not in PER_BATCH)
+    alongside = max(row.memory_mb for row in rows if row.rule in PER_BATCH) * min(cores, batches)
     return Prediction(
         study=plan.study,
         subjects=cohort,
@@ -145,7 +146,7 @@ def predict(
         rows=tuple(rows),
         wall_s=schedule(jobs, seconds, cores),
         left_wall_s=schedule([job for job, _ in undone], [spent for _, spent in undone], cores),
-        memory_mb=max(alongside, *(row.memory_mb for row in rows)),
+        memory_mb=max(alongside, alone),
         disk_mb=sum(row.disk_mb for row in rows),
         core_share=float(probe["core_share"]),
     )
