@@ -77,7 +77,7 @@ def subject(number: int) -> tuple[Member, np.ndarray]:
     return Member(f"{number:04d}", problem, train, test, early, validation, (600.0, 600.0), dof), true
 
 
-def throughput(n_subjects: int = 32) -> dict:
+def throughput(n_subjects: int = 16) -> dict:
     """Fits an hour on one core for 1, 8 and 64 slots, in turns and side by side, and of intervals."""
     people = [subject(k)[0] for k in range(n_subjects)]
     problems = [m.problem | {"fc": np.asarray(part)} for m in people for part in (m.train, m.test)]
