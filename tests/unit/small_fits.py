@@ -16,13 +16,23 @@ from brainloom.analysis.signal_dataset import signal_dataset
 from brainloom.core.config import validate_config
 from brainloom.fit.predict import constrained, correlation, covariance, lag1_covariances
 from brainloom.fit.problem import FitSetup, Problem
+from brainloom.fit.space import FitSpace
 from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
+from brainloom.models import get_model
 
 TR = 0.72
 N = 8
 LABELS = [f"Area{k // 2}_{'LR'[k % 2]}" for k in range(N)]
 HOMOTOPE = np.arange(N) ^ 1
 N_FRAMES = 1600
+
+
+def linear_setup(n_regions: int) -> FitSetup:
+    """`LinearStep` with its local rate and noise, seen through the band, on a symmetric connectome."""
+    space = FitSpace(("coupling", "homotopic"), ("local", "noise"), n_regions)
+    return FitSetup(
+        get_model("LinearStep"), "gamma", space, symmetric=True, through_band=True, lag1_weight=0.0
+    )
 
 
 def small_config(model: str, **fit: object) -> dict:

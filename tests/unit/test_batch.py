@@ -8,24 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_fits import linear_setup
 
 import brainloom.models  # noqa: F401  (before jax: precision)
 from brainloom.cohort import batch
 from brainloom.cohort.batch import MemoryBudgetError, Settings, fit_batch
 from brainloom.fit.predict import objective
-from brainloom.fit.problem import FitSetup, make_problem
-from brainloom.fit.space import FitSpace
-from brainloom.models import get_model
+from brainloom.fit.problem import make_problem
 
 N = 6
-SETUP = FitSetup(
-    model=get_model("LinearStep"),
-    local="gamma",
-    space=FitSpace(("coupling", "homotopic"), ("local", "noise"), N),
-    symmetric=True,
-    through_band=True,
-    lag1_weight=0.0,
-)
+SETUP = linear_setup(N)
 TIGHT = Settings(max_steps=400, patience=10, tolerance=1e-11)
 
 

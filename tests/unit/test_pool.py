@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from ou_cohort import GROUP, KINDS, TR, N, params, store, subject_inputs
 from scipy import linalg
+from small_fits import linear_setup
 
 from brainloom.analysis.fc import average_correlations, fc_correlation
 from brainloom.cohort.batch import Settings, fit_batch
@@ -17,22 +18,13 @@ from brainloom.cohort.pool import Member, assign_folds, pool_cohort
 from brainloom.cohort.pooled_model import PooledSetup, pooled_covariance, pooled_fc, pooled_objective
 from brainloom.core.errors import DataError
 from brainloom.fit.predict import functional_connectivity, objective
-from brainloom.fit.problem import FitSetup, make_problem
-from brainloom.fit.space import FitSpace
-from brainloom.models import get_model
+from brainloom.fit.problem import make_problem
 from brainloom.steps.group import main as group
 from brainloom.steps.pool import main
 from brainloom.store import failed_dataset, read_dataset, write_dataset
 
 SUBJECTS = 6
-SETUP = FitSetup(
-    model=get_model("LinearStep"),
-    local="gamma",
-    space=FitSpace(("coupling", "homotopic"), ("local", "noise"), N),
-    symmetric=True,
-    through_band=True,
-    lag1_weight=0.0,
-)
+SETUP = linear_setup(N)
 MODEL_CONFIG = {
     "model": {"name": "LinearStep", "parameters": {"gamma": -0.1}},
     "fit": {"lambda": 0.001, "margin": 0.01, "max_steps": 150},
@@ -296,6 +288,13 @@ def test_the_group_scores_pooled_fits(study, tmp_path):
     ds = read_dataset(out)
     assert "model_pooled" in ds["compared"].values and "model_pooled" in ds["fingerprint_predictor"].values
     assert ds["pool_score"].dims == ("pool_candidate", "pool_subject")
+    lost = tmp_path / "lost.zarr.zip"
+    write_dataset(lost, failed_dataset("pooled", "02", "it diverged").assign_attrs(study="ou"))
+    without = [str(lost) if word.endswith("group/1.zarr.zip") else word for word in lists]
+    assert group([*without, "--output", str(out), "--tables", str(tmp_path), *params(GROUP)]) == 0
+    assert "No pooled fit of sub-02: it diverged." in json.loads(read_dataset(out).attrs["warnings"])
+    table = pd.read_csv(tmp_path / "metrics.tsv", sep="\t", dtype={"subject": str})
+    assert set(table[table.predictor == "model_pooled"].subject) == {"01", "03", "04", "group"}
     wrong = tmp_path / "wrong.zarr.zip"
     write_dataset(wrong, read_dataset(folder / "group" / "1.zarr.zip"))
     swapped = [str(wrong) if word.endswith("group/0.zarr.zip") else word for word in lists]

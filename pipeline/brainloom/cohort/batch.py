@@ -193,6 +193,7 @@ class _Bench:
         empty = begin(jnp.asarray(start), settings.max_steps)
         rest = empty._replace(done=jnp.ones((), bool))  # an empty slot costs nothing in turns
         self._settings, self._how = settings, (objective, setup, settings, together, self._mesh)
+        self._advance: Callable[[Any, Search], Search] = partial(_advance, *self._how)
         repeat = lambda x: jax.device_put(np.broadcast_to(np.asarray(x), (n_slots, *np.shape(x))), spread)  # noqa: E731
         self._problems = jax.tree.map(repeat, dict(problem))
         self._searches = jax.tree.map(repeat, rest)
@@ -200,6 +201,7 @@ class _Bench:
     def bytes(self) -> int:
         """Memory of the program on one device; 0 where the backend does not tell."""
         compiled = _advance.lower(*self._how, self._problems, self._searches).compile()
+        self._advance = compiled  # what is compiled to be measured is what runs
         found = compiled.memory_analysis()
         if found is None:
             return 0
@@ -213,7 +215,7 @@ class _Bench:
 
     def go(self) -> np.ndarray:
         """One round; which slots are done."""
-        self._searches = _advance(*self._how, self._problems, self._searches)
+        self._searches = self._advance(self._problems, self._searches)
         return np.asarray(self._searches.done)
 
     def outcome(self, place: int, index: int) -> Outcome:

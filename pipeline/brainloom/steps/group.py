@@ -41,6 +41,7 @@ class Cohort:
     used: list[str] = field(default_factory=list)
     electric: dict[str, xr.Dataset] = field(default_factory=dict)
     curves: dict[str, xr.Dataset] = field(default_factory=dict)
+    unpooled: dict[str, str] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
@@ -195,6 +196,8 @@ def collect(args: argparse.Namespace) -> Cohort:
             cohort.hashes[f"{subject}/{name}"] = str(inputs[name].attrs["content_hash"])
             if str(inputs[name].attrs["subject"]) != subject:
                 raise StoreError(f"{path} is not of sub-{subject}; give each list in one order")
+        if "pooled" in inputs and is_failed(inputs["pooled"]):
+            cohort.unpooled[subject] = str(inputs["pooled"].attrs["reason"])
         if "reliability" in inputs:
             cohort.curves[subject] = inputs["reliability"]
         regions = [str(label) for label in inputs["signal"]["region"].values]
@@ -314,7 +317,8 @@ def group_study(args: argparse.Namespace) -> None:
         warnings += [reason] if reason else []
     if args.pool is not None:
         ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
-        warnings += [f"Pooled fits were not made: {reason}."] if reason else []
+        lost = [f"No pooled fit of sub-{subject}: {why}." for subject, why in cohort.unpooled.items()]
+        warnings += [f"Pooled fits were not made: {reason}."] if reason else lost
     if params["group"].get("tests"):
         ds, effects = with_effects(ds, cohort.parameters, cohort.motion, args.participants, params)
         write_table(args.tables / "effects.tsv", EFFECT_COLUMNS, effects)

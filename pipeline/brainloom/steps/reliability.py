@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,8 +30,6 @@ def recorded_parts(signal: xr.Dataset) -> dict[str, Part]:
     DataError
         Half of the training part is too short to be filtered, or a region is constant in a part.
     """
-    import json
-
     import numpy as np
 
     from brainloom.analysis.features import fc_of_part
