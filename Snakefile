@@ -52,6 +52,17 @@ def named(batch):
     return " ".join(f"sub-{subject}" for subject in batch.subjects)
 
 
+# Whether the fitted models are simulated, and the datasets that each subject then has.
+SIMULATED = config["simulate"]["seeds"] > 0
+KINDS = layout.dataset_kinds(simulated=SIMULATED)
+
+
+def each(**kinds):
+    """Lists of the files of all subjects for the command line of a step, which has no room for them written out."""
+    words = [word for name, kind in kinds.items() for word in (f"--{name}", layout.dataset(STUDY, "%s", kind))]
+    return shlex.join(["--each", *plan.subjects, *words])
+
+
 rule all:
     default_target: True
     input:

@@ -138,7 +138,14 @@ WRONG = [
         "simulate.dt is 0.1; it must divide the repetition time 0.72 s",
     ),
     ({"simulate": {"noise_levels": [0.2]}}, "it must be a list with model.noise_level (0.1)"),
-    ({"simulate": {"seeds": 2.5}}, "simulate.seeds is 2.5; it must be a whole number at least 1"),
+    (
+        {"simulate": {"seeds": 2.5}},
+        "simulate.seeds is 2.5; it must be a number of realisations, 0 for no simulation",
+    ),
+    (
+        {"simulate": {"seeds": 0, "export": ["bids"]}},
+        'simulate.export is ["bids"]; it must be [] if simulate.seeds is 0',
+    ),
     ({"simulate": {"dt": float("nan")}}, "simulate.dt is nan or infinite; it must be finite"),
     ({"connectome": {"symmetrise": "maybe"}}, "connectome.symmetrise is maybe; it must be true or false"),
     ({"study": "a b"}, 'study is a b; it must be a name of letters, digits, "-" and "_"'),

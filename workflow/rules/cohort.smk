@@ -27,6 +27,7 @@ checkpoint index_cohort:
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
 
+DATASETS = {kind: layout.datasets(STUDY, plan.subjects, kind) for kind in KINDS}
 # What only some studies have, and the group reads. Pooled fits read all subjects, so they are made again when the cohort changes.
 OPTIONAL = {}
 
@@ -47,6 +48,7 @@ if config["pool"] is not None:
         params:
             settings=SETTINGS["pool"],
             code=CODE["pool"],
+            each=each(connectome="connectome", signal="signal", output="pooled"),
         log:
             layout.log_file(STUDY, "pool"),
         benchmark:
@@ -56,16 +58,17 @@ if config["pool"] is not None:
             mem_mb=4000,
             runtime=480,
         shell:
-            "python -m brainloom.steps.pool --connectome {input.connectome:q} --signal {input.signal:q}"
-            " --output {output.pooled:q} --cohort {output.cohort:q}"
+            "python -m brainloom.steps.pool {params.each} --cohort {output.cohort:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
     OPTIONAL |= {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}
 
 # Tests of covariates read the table of participants and write a table of their own.
 if participants_file(config):
-    OPTIONAL["participants"] = participants_file(config)
+    (OPTIONAL["participants"],) = participants_file(config)
 
+# Of the group's inputs, those with a file a subject.
+PER_SUBJECT = [*KINDS, *(name for name in ("reliability", "pooled") if name in OPTIONAL)]
 EFFECTS = {}
 
 if config["group"]["tests"]:
@@ -76,14 +79,9 @@ rule group:
     message:
         "Compare subjects and collect the tables"
     input:
+        **DATASETS,
         **OPTIONAL,
         index=study_file("index.tsv"),
-        connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
-        signal=layout.datasets(STUDY, plan.subjects, "signal"),
-        fit=layout.datasets(STUDY, plan.subjects, "fit"),
-        posterior=layout.datasets(STUDY, plan.subjects, "posterior"),
-        simulation=layout.datasets(STUDY, plan.subjects, "simulation"),
-        metrics=layout.datasets(STUDY, plan.subjects, "metrics"),
     output:
         **EFFECTS,
         group=study_file("group.zarr.zip"),
@@ -94,9 +92,8 @@ rule group:
         settings=SETTINGS["group"],
         code=CODE["group"],
         tables=study_file(""),
-        optional=shlex.join(
-            word for name, files in OPTIONAL.items() for word in (f"--{name}", *([files] if name == "pool" else files))
-        ),
+        each=each(**{name: name for name in PER_SUBJECT}),
+        single=shlex.join(f"--{name}={path}" for name, path in OPTIONAL.items() if name not in PER_SUBJECT),
     log:
         layout.log_file(STUDY, "group"),
     benchmark:
@@ -106,9 +103,7 @@ rule group:
         mem_mb=2000,
         runtime=30,
     shell:
-        "python -m brainloom.steps.group --index {input.index:q} --connectome {input.connectome:q}"
-        " --signal {input.signal:q} --fit {input.fit:q} --posterior {input.posterior:q}"
-        " --simulation {input.simulation:q} --metrics {input.metrics:q} {params.optional}"
+        "python -m brainloom.steps.group --index {input.index:q} {params.each} {params.single}"
         " --output {output.group:q} --tables {params.tables:q}"
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
@@ -119,12 +114,7 @@ rule report:
     input:
         group=rules.group.output.group,
         tables=[rules.group.output.metrics, rules.group.output.parameters, rules.group.output.cohort],
-        connectome=rules.group.input.connectome,
-        signal=rules.group.input.signal,
-        fit=rules.group.input.fit,
-        posterior=rules.group.input.posterior,
-        simulation=rules.group.input.simulation,
-        metrics=rules.group.input.metrics,
+        **DATASETS,
         truth=truth_file(config),
     output:
         page=report(study_file("report.html"), caption="../report/report.rst", category="Cohort report"),
@@ -133,6 +123,7 @@ rule report:
         settings=SETTINGS["report"],
         code=CODE["report"],
         tables=study_file(""),
+        each=each(**{kind: kind for kind in KINDS}),
         benchmarks=study_file("benchmarks"),
         truth=shlex.join(f"--truth={path}" for path in truth_file(config)),
     log:
@@ -145,8 +136,6 @@ rule report:
         runtime=30,
     shell:
         "python -m brainloom.steps.report --group {input.group:q} --tables {params.tables:q}"
-        " --connectome {input.connectome:q} --signal {input.signal:q} --fit {input.fit:q}"
-        " --posterior {input.posterior:q} --simulation {input.simulation:q} --metrics {input.metrics:q}"
-        " --benchmarks {params.benchmarks:q} {params.truth}"
+        " {params.each} --benchmarks {params.benchmarks:q} {params.truth}"
         " --output {output.page:q} --provenance {output.provenance:q}"
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"

@@ -58,6 +58,7 @@ rule recovery_group:
     params:
         settings=SETTINGS["recovery_group"],
         code=CODE["recovery_group"],
+        each=each(recovery="recovery"),
     log:
         layout.log_file(STUDY, "recovery_group"),
     benchmark:
@@ -67,6 +68,6 @@ rule recovery_group:
         mem_mb=2000,
         runtime=30,
     shell:
-        "python -m brainloom.steps.recovery_group --recovery {input:q} --output {output.table:q}"
+        "python -m brainloom.steps.recovery_group {params.each} --output {output.table:q}"
         " --summary {output.summary:q} --page {output.page:q}"
         " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"

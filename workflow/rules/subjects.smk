@@ -146,37 +146,39 @@ for batch in plan.batches:
             " --fit {input.fit:q} --output {output:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
-    rule:
-        name:
-            f"simulate_{batch.name}"
-        message:
-            "Simulate " + named(batch)
-        input:
-            connectome=layout.datasets(STUDY, batch.subjects, "connectome"),
-            signal=layout.datasets(STUDY, batch.subjects, "signal"),
-            fit=layout.datasets(STUDY, batch.subjects, "fit"),
-        output:
-            datasets=layout.datasets(STUDY, batch.subjects, "simulation"),
-            export=[
-                directory(layout.export_folder(STUDY, subject))
-                for subject in batch.subjects
-                if config["simulate"]["export"]
-            ],
-        params:
-            settings=SETTINGS["simulate"],
-            code=CODE["simulate"],
-        log:
-            layout.log_file(STUDY, "simulate", batch.name),
-        benchmark:
-            layout.benchmark_file(STUDY, "simulate", batch.name)
-        threads: 1
-        resources:
-            mem_mb=4000,
-            runtime=240,
-        shell:
-            "python -m brainloom.steps.simulate --connectome {input.connectome:q} --signal {input.signal:q}"
-            " --fit {input.fit:q} --output {output.datasets:q}"
-            " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
+    if SIMULATED:
+
+        rule:
+            name:
+                f"simulate_{batch.name}"
+            message:
+                "Simulate " + named(batch)
+            input:
+                connectome=layout.datasets(STUDY, batch.subjects, "connectome"),
+                signal=layout.datasets(STUDY, batch.subjects, "signal"),
+                fit=layout.datasets(STUDY, batch.subjects, "fit"),
+            output:
+                datasets=layout.datasets(STUDY, batch.subjects, "simulation"),
+                export=[
+                    directory(layout.export_folder(STUDY, subject))
+                    for subject in batch.subjects
+                    if config["simulate"]["export"]
+                ],
+            params:
+                settings=SETTINGS["simulate"],
+                code=CODE["simulate"],
+            log:
+                layout.log_file(STUDY, "simulate", batch.name),
+            benchmark:
+                layout.benchmark_file(STUDY, "simulate", batch.name)
+            threads: 1
+            resources:
+                mem_mb=4000,
+                runtime=240,
+            shell:
+                "python -m brainloom.steps.simulate --connectome {input.connectome:q} --signal {input.signal:q}"
+                " --fit {input.fit:q} --output {output.datasets:q}"
+                " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
     rule:
         name:
@@ -187,12 +189,13 @@ for batch in plan.batches:
             connectome=layout.datasets(STUDY, batch.subjects, "connectome"),
             signal=layout.datasets(STUDY, batch.subjects, "signal"),
             fit=layout.datasets(STUDY, batch.subjects, "fit"),
-            simulation=layout.datasets(STUDY, batch.subjects, "simulation"),
+            simulation=layout.datasets(STUDY, batch.subjects, "simulation") if SIMULATED else [],
         output:
             layout.datasets(STUDY, batch.subjects, "metrics"),
         params:
             settings=SETTINGS["analyse"],
             code=CODE["analyse"],
+            simulation="--simulation" if SIMULATED else "",
         log:
             layout.log_file(STUDY, "analyse", batch.name),
         benchmark:
@@ -203,5 +206,5 @@ for batch in plan.batches:
             runtime=60,
         shell:
             "python -m brainloom.steps.analyse --connectome {input.connectome:q} --signal {input.signal:q}"
-            " --fit {input.fit:q} --simulation {input.simulation:q} --output {output:q}"
+            " --fit {input.fit:q} {params.simulation} {input.simulation:q} --output {output:q}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"

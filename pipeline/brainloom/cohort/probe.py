@@ -238,6 +238,8 @@ def time_models(config: Mapping[str, Any], subject: str, folder: Path) -> dict[s
     clock.lap()
 
     settings = step_settings(config, "simulate")
+    # A simulation stage of a fit is scaled from a simulation, also where nothing is simulated afterwards.
+    settings["simulate"] = settings["simulate"] | {"seeds": max(settings["simulate"]["seeds"], 1)}
     short, settings, shape = _segment(settings, signal, spectral)
     once = simulate(subject, connectome, short, fit, settings)
     cold = clock.lap()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,26 @@ def read_status(study: str) -> Status:
                     if state == "failed":
                         excluded.setdefault(label, str(attrs.get("reason", "")))
             counts[step][state] += 1
+        if _scored_without_simulation(label, study):
+            counts["simulate"]["missing"] -= 1
+    if not any(counts["simulate"].values()):
+        del counts["simulate"]  # the study leaves it out
     missing = tuple(name for name in COHORT_FILES if not Path(study_file(study, name)).exists())
     return Status(study, subjects, excluded, counts, missing, tuple(damaged))
+
+
+def _scored_without_simulation(label: str, study: str) -> bool:
+    """Whether the scores of a subject say that no simulation was among what they were made from."""
+    from brainloom.store import read_attrs
+
+    scores = Path(dataset(study, label, "metrics"))
+    if Path(dataset(study, label, "simulation")).exists() or not scores.exists():
+        return False
+    try:
+        inputs = json.loads(str(read_attrs(scores).get("input_hashes", "null")))
+    except (StoreError, ValueError):
+        return False
+    return isinstance(inputs, dict) and "fit" in inputs and "simulation" not in inputs
 
 
 def describe_status(status: Status) -> str:

@@ -75,6 +75,8 @@ def _export_contradictions(config: dict[str, Any]) -> Found:
     export, modality = config["simulate"]["export"], config["modality"]
     spaces = {config[name]["space"] for name in modality if name in ELECTRIC}
     found: Found = []
+    if export and not config["simulate"]["seeds"]:
+        found.append(_must("simulate.export", export, "[] if simulate.seeds is 0: nothing is simulated"))
     if "fif" in export and "sensor" not in spaces:
         found.append(
             _must("simulate.export", export, "without fif unless modality has eeg or meg with space sensor")

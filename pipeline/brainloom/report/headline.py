@@ -101,6 +101,7 @@ def summary_sentences(
     n_warned: int,
     identification: tuple[int, int] | None = None,
     seed: int = 0,
+    simulated: bool = True,
 ) -> list[str]:
     """What the numbers say, sentence by sentence; nothing is claimed that they do not show.
 
@@ -119,6 +120,8 @@ def summary_sentences(
         Held-out FCs predicted best by their own model, and how many there are.
     seed : int
         Seed of the bootstrap of paired differences.
+    simulated : bool
+        Whether the study has simulations.
     """
     fields = [parameter_name(p)[0].lower() + parameter_name(p)[1:] for p in regional]
     with_fields = f" with {len(fields)} regional field{'s' if len(fields) != 1 else ''} ({', '.join(fields)})"
@@ -135,10 +138,14 @@ def summary_sentences(
         return [*out, "No held-out score of the model is available."]
     out.append(f"The model's FC correlates with the held-out FC at {_mean(own)}.")
     if "model_simulated" in found:
-        simulated = found["model_simulated"]
+        fresh = found["model_simulated"]
         out.append(
             "Simulated with fresh noise, the full equations score "
-            f"{number(simulated.mean)} ({signed(simulated.mean - own.mean)})."
+            f"{number(fresh.mean)} ({signed(fresh.mean - own.mean)})."
+        )
+    elif not simulated:
+        out.append(
+            "Nothing was simulated (simulate.seeds is 0): all scores are those of the analytic model, none with fresh noise."
         )
     if "ceiling" in found:
         out.append(

@@ -101,7 +101,11 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     usable = [summaries[s] for s in results.included if s in summaries and not summaries[s].reason]
     context: dict[str, Any] = {
         "study": results.study,
-        "sections": [one for one in _SECTIONS if one[0] != "electric" or electric_modalities(results)],
+        "sections": [
+            (anchor, name if anchor != "agreement" or results.simulated else "Warnings")
+            for anchor, name in _SECTIONS
+            if anchor != "electric" or electric_modalities(results)
+        ],
         "css": Markup(_resource("style.css")),
         "subtitle": _subtitle(results, usable),
     }
@@ -112,7 +116,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     context |= meeg_section(results, usable)
     context |= sections.parameter_section(results, usable)
     context |= effect_section(results)
-    context |= sections.agreement_section(summaries, usable, pages)
+    context |= sections.agreement_section(summaries, usable, pages, simulated=results.simulated)
     context |= {"pages": pages, "omitted": _omitted(results, pages)}
     context |= _provenance(results, records)
     return context | {"glossary": GLOSSARY + (ELECTRIC if electric_modalities(results) else ())}

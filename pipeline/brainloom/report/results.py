@@ -85,6 +85,11 @@ class Results:
         return (self.params.get("fit") or {}).get("route") == "spectrum"
 
     @property
+    def simulated(self) -> bool:
+        """Whether the study simulates its fitted models."""
+        return (self.params.get("simulate") or {}).get("seeds", 1) > 0
+
+    @property
     def model(self) -> str:
         """Name of the fitted model."""
         name = (self.params.get("model") or {}).get("name")

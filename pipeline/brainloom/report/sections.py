@@ -30,6 +30,7 @@ def headline_section(results: Results, usable: list[SubjectSummary], group: Grou
         n_warned=sum(bool(s.warnings) for s in usable),
         identification=(group.identified, len(group.labels)),
         seed=int(results.params["seed"]),
+        simulated=results.simulated,
     )
     if electric_modalities(results):
         if not found:
@@ -267,10 +268,11 @@ def _truth_alt(parameters, truth) -> str:
     return "Scatter of true against estimated parameters: " + "; ".join(parts) + "."
 
 
-def agreement_section(summaries, usable, pages) -> dict:
+def agreement_section(summaries, usable, pages, *, simulated: bool) -> dict:
     """Analytic against simulated FC, and all warnings."""
     paged = {page["subject"]: page["anchor"] for page in pages}
     return {
+        "simulated": simulated,
         "agreement_figure": draw(
             cohort_figures.agreement_figure,
             usable,

@@ -22,7 +22,7 @@ def subject_metrics(subject: str, inputs: dict[str, xr.Dataset], args: argparse.
     subject : str
         Label.
     inputs : dict of str to xarray.Dataset
-        ``connectome, signal, fit, simulation``.
+        ``connectome, signal, fit``, and ``simulation`` where there is one.
     args : argparse.Namespace
         ``params`` with ``model.name`` and ``analyse.fcd``.
 
@@ -46,15 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        ``--connectome F.. --signal F.. --fit F.. --simulation F.. --output F.. --params JSON``.
+        ``--connectome F.. --signal F.. --fit F.. [--simulation F..] --output F.. --params JSON``.
 
     Returns
     -------
     int
         0, also if subjects were excluded; 2 on an error of the study.
     """
-    lists = ["connectome", "signal", "fit", "simulation", "output"]
-    return run_subjects(parse("analyse", lists=lists, argv=argv), subject_metrics)
+    given = sys.argv[1:] if argv is None else argv
+    simulated = ["simulation"] if "--simulation" in given else []
+    lists = ["connectome", "signal", "fit", *simulated, "output"]
+    return run_subjects(parse("analyse", lists=lists, argv=given), subject_metrics)
 
 
 if __name__ == "__main__":

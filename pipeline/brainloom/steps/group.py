@@ -17,14 +17,23 @@ from brainloom.core.provenance import file_sha256, provenance_attrs
 from brainloom.core.runtime import device_kind
 from brainloom.steps._common import KIND_OF_LIST, guarded, parse, read_kind
 from brainloom.steps._group_parts import with_effects, with_pool
+from brainloom.steps._lists import written_out
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
     from brainloom.analysis.cohort_scores import SubjectFC
+    from brainloom.analysis.generalisation import SubjectFeatures
 
-LISTS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+LISTS = (
+    "connectome",
+    "signal",
+    "fit",
+    "posterior",
+    "simulation",
+    "metrics",
+)  # without simulation where none was run
 # Only some studies have these, and a failure of them excludes nobody.
 OPTIONAL = ("pooled", "reliability")
 PARAMETER_COLUMNS = (
@@ -42,6 +51,8 @@ class Cohort:
     electric: dict[str, xr.Dataset] = field(default_factory=dict)
     curves: dict[str, xr.Dataset] = field(default_factory=dict)
     unpooled: dict[str, str] = field(default_factory=dict)
+    recorded: dict[str, SubjectFeatures] = field(default_factory=dict)
+    pooled: dict[str, dict[str, Any]] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
@@ -82,7 +93,7 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     subject : str
         Label.
     inputs : dict of str to xarray.Dataset
-        ``signal, fit, simulation``, and ``pooled`` if there are pooled fits.
+        ``signal, fit``, and ``simulation`` and ``pooled`` if there are simulations and pooled fits.
     """
     import numpy as np
 
@@ -99,7 +110,7 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     if "fc_model" in inputs["fit"]:
         model = inputs["fit"]["fc_model"].sel(predictor="model").values.astype(np.float64)
         predictions = {"model_analytic": model} | predictions
-    if "fc" in inputs["simulation"]:
+    if "fc" in inputs.get("simulation", ()):
         predictions["model_simulated"] = mean_simulated_fc(inputs["simulation"])
     if "pooled" in inputs and not is_failed(inputs["pooled"]):
         predictions["model_pooled"] = inputs["pooled"]["fc_model"].values.astype(np.float64)
@@ -171,13 +182,18 @@ def collect(args: argparse.Namespace) -> Cohort:
     StoreError
         A file is damaged, belongs to another subject, or has other regions than the first subject.
     """
+    from brainloom.analysis.generalisation import predicted_features, subject_features
     from brainloom.analysis.metric_rows import averaged_rows
     from brainloom.store import is_failed
 
     cohort = Cohort()
     model = args.params["model"]["name"]
     for index in range(len(args.metrics)):
-        inputs = {name: read_kind(getattr(args, name)[index], KIND_OF_LIST[name]) for name in LISTS}
+        inputs = {
+            name: read_kind(getattr(args, name)[index], KIND_OF_LIST[name])
+            for name in LISTS
+            if name in args.lists
+        }
         labels = {str(ds.attrs["subject"]) for ds in inputs.values()}
         if len(labels) != 1:
             raise StoreError(
@@ -213,6 +229,9 @@ def collect(args: argparse.Namespace) -> Cohort:
             cohort.motion[subject] = float(found["dvars_median"]), str(found["dvars_unit"])
         if "fc" in inputs["signal"]:
             cohort.subjects.append(subject_fc(subject, inputs))
+            cohort.recorded[subject] = subject_features(inputs["signal"])
+            if "pooled" in inputs and not is_failed(inputs["pooled"]):
+                cohort.pooled[subject] = predicted_features(inputs["pooled"])
         cohort.electric[subject] = electric_part(inputs["signal"])
         cohort.metrics.append(averaged_rows(inputs["metrics"]))
         cohort.parameters += parameter_rows(subject, model, inputs["fit"], inputs["posterior"])
@@ -282,7 +301,9 @@ def group_study(args: argparse.Namespace) -> None:
     """
     import pandas as pd
 
+    from brainloom.analysis.attenuation import with_corrected
     from brainloom.analysis.cohort_scores import score_cohort
+    from brainloom.analysis.generalisation import generalisation_rows
     from brainloom.analysis.group_effects import COLUMNS as EFFECT_COLUMNS
     from brainloom.analysis.meeg_scores import group_mean_scores
     from brainloom.analysis.metric_rows import COLUMNS
@@ -300,6 +321,8 @@ def group_study(args: argparse.Namespace) -> None:
         for subject, split, metric, value in group_mean_scores(cohort.electric)
     ]
     rest = [pd.DataFrame(means, columns=list(COLUMNS))] if means else []
+    more = generalisation_rows(cohort.recorded, cohort.pooled, model)
+    rest += [more] if len(more) else []
     table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *cohort.metrics, *rest], ignore_index=True)
     table, ds = score_cohort(
         cohort.subjects,
@@ -311,10 +334,12 @@ def group_study(args: argparse.Namespace) -> None:
     )
     if cohort.curves:
         held_out = {one.subject: one.test for one in cohort.subjects}
-        more, found, reason = reliability_part(cohort.curves, held_out, model, params["seed"])
-        table = pd.concat([table, pd.DataFrame(more, columns=list(COLUMNS))], ignore_index=True)
+        found_rows, found, reason = reliability_part(cohort.curves, held_out, model, params["seed"])
+        table = pd.concat([table, pd.DataFrame(found_rows, columns=list(COLUMNS))], ignore_index=True)
         ds = ds.merge(found, combine_attrs="no_conflicts")
         warnings += [reason] if reason else []
+    table, unreliable = with_corrected(table, {one.subject: one.n_frames for one in cohort.subjects})
+    warnings += unreliable
     if args.pool is not None:
         ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
         lost = [f"No pooled fit of sub-{subject}: {why}." for subject, why in cohort.unpooled.items()]
@@ -369,16 +394,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. --simulation F.. --metrics F..
-        [--reliability F..] [--pooled F.. --pool pool.zarr.zip] [--participants participants.tsv] --output group.zarr.zip --tables DIR --params JSON``.
+        ``--index F --connectome F.. --signal F.. --fit F.. --posterior F.. [--simulation F..] --metrics F..
+        [--reliability F..] [--pooled F.. --pool pool.zarr.zip] [--participants participants.tsv] --output group.zarr.zip --tables DIR
+        --params JSON``, with ``--each`` as in `brainloom.steps._lists`.
 
     Returns
     -------
     int
         0, also if subjects were excluded; 2 on an error of the study.
     """
-    given = sys.argv[1:] if argv is None else argv
-    lists = (*LISTS, *(name for name in OPTIONAL if f"--{name}" in given))
+    given = written_out(sys.argv[1:] if argv is None else argv)
+    lists = (
+        *(name for name in LISTS if name != "simulation" or "--simulation" in given),
+        *(name for name in OPTIONAL if f"--{name}" in given),
+    )
     args = parse(
         "group",
         lists=lists,

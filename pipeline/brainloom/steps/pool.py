@@ -12,6 +12,7 @@ from brainloom.core.errors import DataError
 from brainloom.core.provenance import provenance_attrs
 from brainloom.core.runtime import device_kind
 from brainloom.steps._common import guarded, parse, read_kind
+from brainloom.steps._lists import written_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,7 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, also if subjects were excluded; 2 on an error of the study.
     """
-    args = parse("pool", lists=[*LISTS, "output"], singles=["cohort"], argv=argv)
+    given = written_out(sys.argv[1:] if argv is None else argv)
+    args = parse("pool", lists=[*LISTS, "output"], singles=["cohort"], argv=given)
     return guarded(lambda: pool_study(args))
 
 

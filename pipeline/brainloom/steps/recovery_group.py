@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from brainloom.core.errors import DataError
 from brainloom.steps._common import guarded, parse, read_kind
+from brainloom.steps._lists import written_out
 
 
 def collect(args: argparse.Namespace) -> None:
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, also if subjects were excluded; 2 if no subject is left.
     """
-    args = parse("recovery_group", lists=["recovery"], singles=["output", "summary", "page"], argv=argv)
+    given = written_out(sys.argv[1:] if argv is None else argv)
+    args = parse("recovery_group", lists=["recovery"], singles=["output", "summary", "page"], argv=given)
     return guarded(lambda: collect(args))
 
 

@@ -3,7 +3,8 @@ Step ``report``: the HTML report and provenance.json of a study.
 
 Run as ``python -m brainloom.steps.report --group F --tables DIR --connectome F.. --signal F.. --fit F..
 --posterior F.. --simulation F.. --metrics F.. --benchmarks DIR --output report.html --provenance provenance.json
-[--truth truth.tsv] --params JSON``.
+[--truth truth.tsv] --params JSON``, without ``--simulation`` where nothing was simulated, and with ``--each`` as in
+`brainloom.steps._lists`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from brainloom.cohort.layout import dataset_kinds
 from brainloom.steps._common import guarded, parse
-
-KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
+from brainloom.steps._lists import written_out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,12 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 2 after one line ``error: ...`` if a table or dataset is missing or damaged.
     """
+    given = written_out(sys.argv[1:] if argv is None else argv)
     args = parse(
         "report",
-        lists=KINDS,
+        lists=dataset_kinds(simulated="--simulation" in given),
         singles=("group", "tables", "output", "provenance"),
         optional=("benchmarks", "truth"),
-        argv=argv,
+        argv=given,
     )
     return guarded(lambda: _work(args))
 
@@ -73,7 +75,7 @@ def _by_subject(args: argparse.Namespace) -> dict[str, dict[str, Path]]:
     from brainloom.store import read_attrs
 
     out: dict[str, dict[str, Path]] = {}
-    for files in zip(*(getattr(args, kind) for kind in KINDS), strict=True):
+    for files in zip(*(getattr(args, kind) for kind in args.lists), strict=True):
         labels = [str(read_attrs(path).get("subject", "")) for path in files]
         if len(set(labels)) != 1:
             names = ", ".join(str(path) for path in files)
@@ -82,7 +84,7 @@ def _by_subject(args: argparse.Namespace) -> dict[str, dict[str, Path]]:
             )
         if labels[0] in out:
             raise StoreError(f"{files[0]} is a second dataset of subject {labels[0]}; give each subject once")
-        out[labels[0]] = dict(zip(KINDS, files, strict=True))
+        out[labels[0]] = dict(zip(args.lists, files, strict=True))
     return out
 
 
