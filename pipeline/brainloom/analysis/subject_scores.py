@@ -101,7 +101,7 @@ class SubjectScores:
     ) -> None:
         self.connectome, self.signal, self.fit = connectome, signal, fit
         self.simulation = xr.Dataset() if simulation is None else simulation
-        self.fcd, self.seed, self.rewire = fcd, seed, rewire
+        self.fcd, self.seed = fcd, seed
         self.rows = MetricRows(subject, model)
         self.warnings: list[str] = []
         self.attrs: dict[str, Any] = {}
