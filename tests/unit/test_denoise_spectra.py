@@ -15,11 +15,12 @@ from brainloom.analysis.meeg_dataset import bold_cross_spectra
 from brainloom.cohort.settings import settings_json
 from brainloom.core.config import validate_config
 from brainloom.io.confounds import Confounds
+from brainloom.io.parts import Piece
 from brainloom.steps import preprocess_signal
 from brainloom.store import read_dataset
 
 N, TR, BAND = 300, 2.0, (0.01, 0.1)
-SETTINGS = {"splits": "halves", "band": list(BAND), "filter_order": 2}
+SETTINGS = {"band": list(BAND)}
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -75,7 +76,8 @@ def test_splits_know_what_cleaning_left():
     kept = np.ones(N, bool)
     kept[20:50] = False
     run, values = noise(N, 3) + 50.0, noise(N, 4)
-    splits, shares = spectral_splits([run], [Confounds(list("abcd"), values, kept)], TR, SETTINGS)
+    pieces = {"train": [Piece(0, 0, 150)], "validation": [Piece(0, 100, 150)], "test": [Piece(0, 150, 300)]}
+    splits, shares = spectral_splits([run], [Confounds(list("abcd"), values, kept)], TR, SETTINGS, pieces)
     assert [sum(map(len, splits[name])) for name in ("train", "validation", "test")] == [150, 50, 150]
     assert np.isnan(splits["train"][0][20:50]).all() and np.isfinite(splits["test"][0]).all()
     # 27 frequencies 1/300 Hz apart, from 0.01 to 0.1 Hz with both ends: 28

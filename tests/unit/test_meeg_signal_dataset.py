@@ -20,7 +20,13 @@ from electric_cohort import (
 )
 
 from brainloom.analysis.meeg import meeg_features
-from brainloom.analysis.meeg_dataset import component_basis, meeg_splits, meeg_variables, split_cross_spectra
+from brainloom.analysis.meeg_dataset import (
+    component_basis,
+    meeg_pieces,
+    meeg_splits,
+    meeg_variables,
+    split_cross_spectra,
+)
 from brainloom.analysis.meeg_scores import group_mean_scores, meeg_scores, peaks_of, recorded_features
 from brainloom.cohort.plan import inputs, plan_study
 from brainloom.cohort.settings import settings_json
@@ -29,6 +35,7 @@ from brainloom.core.errors import DataError
 from brainloom.io import bids
 from brainloom.io.meeg import MeegRecording, load_meeg
 from brainloom.io.meeg_checks import check_meeg
+from brainloom.io.parts import Cut
 from brainloom.io.simulated import write_bids_recording
 from brainloom.steps import index_cohort, preprocess_signal
 from brainloom.store import read_dataset
@@ -51,7 +58,7 @@ def cohort(tmp_path_factory):
 
 
 def check(root, settings, splits="halves"):
-    check_meeg(root, "01", "rest", "eeg", settings, splits=splits, atlas=atlas(root), atlas_label=ATLAS)
+    check_meeg(root, "01", "rest", "eeg", settings, signal={"splits": splits}, atlas=atlas(root), atlas_label=ATLAS)
 
 
 def load(root, settings, subject="01"):
@@ -117,7 +124,7 @@ def test_sources_need_no_lead_field(cohort):
     found = load(cohort / "cohort", EEG | {"space": "region"})
     assert (found.channels, found.unit, found.lead_field) == (LABELS, "nA*m", None)
     np.testing.assert_allclose(found.runs[0], 20 * sources("01"), rtol=1e-6)
-    ds = meeg_variables(found, EEG, how="halves", regions=LABELS)
+    ds = meeg_variables(found, EEG, signal={"splits": "halves"}, regions=LABELS)
     assert ds.attrs["eeg_space"] == "region" and "eeg_lead_field" not in ds
     np.testing.assert_array_equal(ds["eeg_basis"], np.eye(len(LABELS)))
 
@@ -135,7 +142,7 @@ def test_meg_takes_its_magnetometers_and_the_position_of_its_helmet(tmp_path):
     )
     settings = EEG | {"reference": None, "montage": None}
     place = {"atlas": atlas(tmp_path), "atlas_label": ATLAS}
-    check_meeg(tmp_path, "01", "rest", "meg", settings, splits="halves", **place)
+    check_meeg(tmp_path, "01", "rest", "meg", settings, signal={"splits": "halves"}, **place)
     found = load_meeg(tmp_path, "01", "rest", "meg", settings, **place)
     assert len(found.channels) == 102 and (found.unit, found.reference, found.attrs["kind"]) == (
         "T",
@@ -236,7 +243,7 @@ def test_a_sphere_needs_centres_of_the_regions(cohort, tmp_path):
         "rest",
         "eeg",
         EEG,
-        splits="halves",
+        signal={"splits": "halves"},
         atlas=atlas(tmp_path),
         atlas_label=ATLAS,
     )
@@ -248,12 +255,13 @@ def test_marked_samples_are_in_no_segment():
     x = np.arange(4000.0)[:, None] * np.ones(2)
     x[300:320] = np.nan
     x[2500:2600] = np.nan
-    found = meeg_splits([x], "halves", 200)
+    pieces = meeg_pieces([4000], Cut("halves"), [""])
+    found = meeg_splits([x], pieces, 200)
     assert [len(part) for part in found["train"]] == [300, 1680]
     assert [(part[0, 0], part[-1, 0]) for part in found["test"]] == [(2000, 2499), (2600, 3999)]
     assert found["validation"][0][0, 0] == 2000 - 2000 // 3
-    with pytest.raises(DataError, match="no stretch of 1800 good samples after the cut into halves"):
-        meeg_splits([x], "halves", 1800)
+    with pytest.raises(DataError, match="no stretch of 1800 good samples"):
+        meeg_splits([x], pieces, 1800)
 
 
 def test_cross_spectra_of_both_halves_share_one_grid():
@@ -317,7 +325,7 @@ def test_the_group_mean_holds_nothing_of_the_subject():
         for subject in ("01", "02", "03"):
             series = 1e-6 * sources(subject) * rng.uniform(0.5, 2)
             recording = MeegRecording("eeg", [series], RATE, LABELS, "V", "none")
-            signals[subject] = meeg_variables(recording, EEG, how="halves", regions=LABELS)
+            signals[subject] = meeg_variables(recording, EEG, signal={"splits": "halves"}, regions=LABELS)
     rows = {(s, split, metric): value for s, split, metric, value in group_mean_scores(signals)}
     parts = [recorded_features(signals[s], "eeg", split) for s in ("02", "03") for split in ("train", "test")]
     mean = np.exp(np.mean([np.log(p["psd"]) for p in parts], axis=0))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainloom.analysis.clean import bandpass, fill_censored, observed
-from brainloom.io.bold import part_borders
+from brainloom.io.parts import cut_of, pieces_of_run
 
 # A confound whose share in the band is below this has nothing to say there.
 _ABSENT = 1e-6
@@ -84,10 +84,13 @@ def denoise_runs(
     signal_config: Mapping[str, Any],
     confounds: Sequence[np.ndarray | None] | None = None,
     kept: Sequence[np.ndarray | None] | None = None,
+    *,
+    gaps: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
     """Take scrubbed frames and confounds out of the runs of a subject.
 
-    Training and test part of a run are treated one by one, so that no coefficient knows both.
+    Training and test pieces of a run are treated one by one, so that no coefficient knows both; frames in the gaps
+    between them stay as they are.
 
     Parameters
     ----------
@@ -96,22 +99,24 @@ def denoise_runs(
     tr : float
         Repetition time in s.
     signal_config : mapping
-        Section `signal` of the configuration: `band`, `filter_order`, `splits`.
+        Section `signal` of the configuration: `band`, `filter_order`, `splits, block, gap`.
     confounds : sequence of (time, confound) arrays
     kept : sequence of (time,) bool arrays
+    gaps : sequence of int
+        Frames between pieces of each run, where the configuration leaves them to the recording.
 
     Returns
     -------
     list of (time, region) arrays, lines of NaN for scrubbed frames.
     """
-    cleaned = []
+    cleaned, cut = [], cut_of(signal_config, tr)
     for at, run in enumerate(runs):
         x = np.array(run, dtype=np.float64)
         keep, values = (given[at] if given is not None else None for given in (kept, confounds))
         if keep is not None:
             x[~keep] = np.nan
         if values is not None and values.shape[1]:
-            for start, stop in part_borders(len(x), signal_config["splits"]):
+            for start, stop in pieces_of_run(len(x), cut, None if gaps is None else gaps[at]):
                 x[start:stop] = remove_confounds(
                     x[start:stop],
                     values[start:stop],

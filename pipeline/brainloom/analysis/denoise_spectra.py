@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from brainloom.analysis.clean import detrend_only, minimum_frames, observed
-from brainloom.analysis.splits import Segments, last_third, train_and_test
-from brainloom.io.bold import part_borders
+from brainloom.analysis.clean import detrend_only, observed
+from brainloom.analysis.splits import Segments, segments_of
 from brainloom.io.confounds import Confounds
+from brainloom.io.parts import Piece
 
 # A confound whose share in the band is below this has nothing to say there.
 _ABSENT = 1e-6
@@ -73,6 +73,7 @@ def spectral_splits(
     confounds: Sequence[Confounds],
     tr: float,
     signal_config: Mapping[str, Any],
+    pieces: Mapping[str, Sequence[Piece]],
 ) -> tuple[dict[str, Segments], dict[str, float]]:
     """Segments of each split without confounds, as `brainloom.analysis.denoise.denoise_runs` cuts them.
 
@@ -85,7 +86,9 @@ def spectral_splits(
     tr : float
         Repetition time in s.
     signal_config : mapping
-        Section `signal` of the configuration: `band`, `filter_order`, `splits`.
+        Section `signal` of the configuration: `band`.
+    pieces : mapping of split -> pieces
+        As the signal dataset cuts the runs; those of ``train`` and ``test`` are cleaned one by one.
 
     Returns
     -------
@@ -93,19 +96,17 @@ def spectral_splits(
     shares : dict of split -> float
         Of the degrees of freedom within the band, what the confounds leave.
     """
-    how = signal_config["splits"]
     cleaned, left = [], []
-    for run, one in zip(runs, confounds, strict=True):
+    for at, (run, one) in enumerate(zip(runs, confounds, strict=True)):
         x, share = np.where(one.kept[:, None], run, np.nan), np.ones(len(run))
-        for start, stop in part_borders(len(run), how):
+        for start, stop in (p[1:] for p in (*pieces["train"], *pieces["test"]) if p.run == at):
             x[start:stop], share[start:stop] = remove_in_band(
                 x[start:stop], one.values[start:stop], tr, signal_config["band"]
             )
         cleaned.append(x)
         left.append(np.where(observed(x), share, np.nan)[:, None])  # a line a frame, cut as the recording is
-    shortest = minimum_frames(signal_config["filter_order"])
     found, shares = (
-        {"train": train, "validation": last_third(train, shortest), "test": test}
-        for train, test in (train_and_test(one, how) for one in (cleaned, left))
+        {name: segments_of(one, pieces[name]) for name in ("train", "validation", "test")}
+        for one in (cleaned, left)
     )
     return found, {name: float(np.nanmean(np.concatenate(parts))) for name, parts in shares.items()}

@@ -12,9 +12,11 @@ import xarray as xr
 from brainloom.analysis.clean import detrend_only, observed
 from brainloom.analysis.cross_spectra import multitaper_csd
 from brainloom.analysis.meeg import meeg_features
-from brainloom.analysis.splits import Segments, last_third, train_and_test
+from brainloom.analysis.split_record import write_record
+from brainloom.analysis.splits import Design, Segments, nested, segments_of
 from brainloom.core.errors import DataError
 from brainloom.io.meeg import MeegRecording
+from brainloom.io.parts import Cut, Piece, electric_cut, training_and_held_out
 
 SPLITS = ("train", "validation", "test")
 # Directions of sensor space that are fitted at most: the likelihood costs their third power.
@@ -23,34 +25,56 @@ MOST_COMPONENTS = 64
 _RANK = 1e-6
 
 
-def meeg_splits(runs: Sequence[np.ndarray], how: str, shortest: int) -> dict[str, Segments]:
-    """Training, validation and held-out segments of EEG or MEG, cut as BOLD is.
+def meeg_pieces(lengths: Sequence[int], cut: Cut, sessions: Sequence[str]) -> dict[str, list[Piece]]:
+    """Training, validation and held-out pieces of EEG or MEG, cut as BOLD is.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Samples of each run.
+    cut : Cut
+    sessions : sequence of str
+        Of each run.
+
+    Raises
+    ------
+    DataError
+        There are too few runs or sessions, or a run is too short for blocks.
+    """
+    try:
+        train, test = training_and_held_out(lengths, cut, None, sessions)
+    except ValueError as err:
+        raise DataError(str(err)) from err
+    return {"train": train, "validation": nested(train, cut, sessions)[1], "test": test}
+
+
+def meeg_splits(
+    runs: Sequence[np.ndarray], pieces: Mapping[str, Sequence[Piece]], shortest: int
+) -> dict[str, Segments]:
+    """Segments of each part of EEG or MEG without the samples that are marked bad.
 
     Parameters
     ----------
     runs : sequence of (time, channel) arrays
         Lines of NaN where samples are marked bad.
-    how : "halves" or "runs"
+    pieces : mapping of split -> pieces
+        See `meeg_pieces`.
     shortest : int
         Samples that a segment needs; shorter stretches between bad marks are left out.
 
     Raises
     ------
     DataError
-        A part is too short, or there are too few runs.
+        Nothing is left of a part.
     """
-    try:
-        train, test = train_and_test(runs, how)
-    except ValueError as err:
-        raise DataError(str(err)) from err
-    cut = {"train": train, "test": test, "validation": last_third(train, shortest)}
     found = {
-        name: [one for part in parts for one in _stretches(part, shortest)] for name, parts in cut.items()
+        name: [one for part in segments_of(runs, parts) for one in _stretches(part, shortest)]
+        for name, parts in pieces.items()
     }
     for name in ("train", "test"):
         if not found[name]:
             raise DataError(
-                f"the {name} part of the recording has no stretch of {shortest} good samples after the cut into {how}; "
+                f"the {name} part of the recording has no stretch of {shortest} good samples; "
                 "shorten the window or use longer recordings"
             )
     return found
@@ -145,7 +169,11 @@ _BY_SPLIT = {
 
 
 def meeg_variables(
-    recording: MeegRecording, settings: Mapping[str, Any], *, how: str, regions: Sequence[str]
+    recording: MeegRecording,
+    settings: Mapping[str, Any],
+    *,
+    signal: Mapping[str, Any],
+    regions: Sequence[str],
 ) -> xr.Dataset:
     """
     Variables of one modality, to be merged into the signal dataset.
@@ -155,8 +183,8 @@ def meeg_variables(
     recording : MeegRecording
     settings : mapping
         Section `eeg` or `meg` of the configuration.
-    how : "halves" or "runs"
-        ``signal.splits``.
+    signal : mapping
+        Section `signal` of the configuration: ``splits, block, gap``.
     regions : sequence of str
         Labels of the columns of the lead field.
 
@@ -172,7 +200,11 @@ def meeg_variables(
     """
     name, rate = recording.modality, float(recording.sampling_frequency)
     shortest = int(np.ceil(settings["window"] * rate - 1e-9))
-    splits = meeg_splits(recording.runs, how, shortest)
+    cut, lengths = electric_cut(signal, settings, rate), list(map(len, recording.runs))
+    names = recording.names or [f"run-{k + 1}" for k in range(len(lengths))]
+    design = Design(names, recording.sessions or [""] * len(lengths), [cut.gap or 0] * len(lengths))
+    pieces = meeg_pieces(lengths, cut, design.sessions)
+    splits = meeg_splits(recording.runs, pieces, shortest)
     found = _part_features(splits, rate, settings)
     basis = component_basis(recording.lead_field, len(recording.channels))
     projected = {key: [part @ basis for part in parts] for key, parts in splits.items()}
@@ -251,6 +283,7 @@ def meeg_variables(
         f"{name}_space": "region" if recording.lead_field is None else "sensor",
         f"{name}_unit": recording.unit,
         f"{name}_config": json.dumps(dict(settings), sort_keys=True),
+        f"{name}_split_frames": write_record(cut.how, pieces, design, lengths, 1.0 / rate),
         **{f"{name}_{key}": value for key, value in recording.attrs.items()},
     }
     return xr.Dataset(data, coords=coords, attrs=attrs)

@@ -13,7 +13,8 @@ from brainloom.analysis.clean import detrend_only, observed, without, zscore
 from brainloom.analysis.fcd import window_frames
 from brainloom.analysis.features import features
 from brainloom.analysis.spectra import peak_frequency, welch_psd
-from brainloom.analysis.splits import Segments, make_splits
+from brainloom.analysis.split_record import read_record, write_record
+from brainloom.analysis.splits import Design, Segments, design_of, segments_of, split_pieces
 
 SPLITS = ("train", "validation", "test")
 # The spectrum in which peaks are searched is interpolated to at least this many points per Welch window.
@@ -96,14 +97,18 @@ def stored_runs(ds: xr.Dataset) -> list[np.ndarray]:
 
 def stored_splits(ds: xr.Dataset) -> dict[str, Segments]:
     """The raw segments of every split of a signal dataset, cut as when its features were computed."""
-    config = json.loads(ds.attrs["signal_config"])
-    return make_splits(
-        stored_runs(ds),
-        ds.attrs["repetition_time"],
-        config["splits"],
-        band=config["band"],
-        order=config["filter_order"],
-    )
+    runs = stored_runs(ds)
+    if "split_frames" in ds.attrs:
+        pieces, _ = read_record(ds.attrs["split_frames"])
+    else:  # of a version that did not write them down
+        config, tr = json.loads(ds.attrs["signal_config"]), ds.attrs["repetition_time"]
+        pieces = split_pieces(runs, tr, config, design_of(runs, tr, config))
+    return {name: segments_of(runs, found) for name, found in pieces.items()}
+
+
+def stored_design(ds: xr.Dataset) -> Design | None:
+    """Names, sessions and gaps of the runs of a signal dataset; None for one that does not say."""
+    return read_record(ds.attrs["split_frames"])[1] if "split_frames" in ds.attrs else None
 
 
 def signal_dataset(
@@ -112,6 +117,8 @@ def signal_dataset(
     labels: Sequence[str],
     signal_config: Mapping[str, Any],
     frequency_band: Sequence[float],
+    *,
+    design: Design | None = None,
 ) -> xr.Dataset:
     """Cut runs into splits and compute the features of each.
 
@@ -127,6 +134,8 @@ def signal_dataset(
         Section `signal` of the configuration.
     frequency_band : (low, high) in Hz
         Where the natural frequency of each region is searched.
+    design : Design, optional
+        Sessions of the runs and gaps in them; runs of one session, and gaps as the runs say, if not given.
 
     Returns
     -------
@@ -144,9 +153,9 @@ def signal_dataset(
     # Features come from the stored numbers, so that they can be computed again from the dataset.
     stored = [np.asarray(run, dtype=np.float32) for run in runs]
     runs = [run.astype(np.float64) for run in stored]
-    splits = make_splits(
-        runs, tr, signal_config["splits"], band=signal_config["band"], order=signal_config["filter_order"]
-    )
+    design = design_of(runs, tr, signal_config) if design is None else design
+    pieces = split_pieces(runs, tr, signal_config, design)
+    splits = {name: segments_of(runs, one) for name, one in pieces.items()}
     found = {name: features(segments, tr, signal_config) for name, segments in splits.items()}
     early = found.pop("train_early")
 
@@ -200,6 +209,7 @@ def signal_dataset(
         "band": json.dumps(signal_config["band"]),
         "frequency_band": json.dumps(list(frequency_band)),
         "splits": signal_config["splits"],
+        "split_frames": write_record(signal_config["splits"], pieces, design, list(map(len, runs)), tr),
         "filter_order": signal_config["filter_order"],
         "global_signal_regression": bool(signal_config["global_signal_regression"]),
         "fcd_window_frames": window_frames(signal_config["fcd_window"], tr),

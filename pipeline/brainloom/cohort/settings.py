@@ -34,6 +34,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "signal.filter_order",
         "signal.drop_frames",
         "signal.splits",
+        "signal.block",
+        "signal.gap",
         "input.atlas_image",
         "signal.confounds",
         "signal.scrub",
@@ -196,11 +198,16 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
         unused.append("simulate.export")
     unused += [
         f"{section}.{key}"
-        for section, key in (("input", "atlas_image"), ("signal", "confounds"), ("signal", "scrub"))
+        for section, key in (
+            ("input", "atlas_image"),
+            *(("signal", k) for k in ("confounds", "scrub", "gap")),
+        )
         if found[section][key] is None
     ]
+    if found["signal"]["splits"] != "blocks":
+        unused.append("signal.block")
     if "bold" not in modality:
-        found["signal"] = {"splits": found["signal"]["splits"]}
+        found["signal"] = {key: found["signal"][key] for key in ("splits", "block", "gap")}
     for name in MODALITIES:
         if name not in modality:
             unused += [name, f"fit.objective.{name}"]

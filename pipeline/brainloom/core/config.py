@@ -16,6 +16,7 @@ from brainloom.core.config_group import group_contradictions
 from brainloom.core.config_modality import complete_parameters, modality_contradictions, shown
 from brainloom.core.config_stages import complete_stages, stage_contradictions
 from brainloom.core.errors import ConfigError
+from brainloom.core.modalities import ELECTRIC
 
 
 def shipped_file(name: str) -> Path:
@@ -265,6 +266,22 @@ def _contradictions(config: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]
         report("signal.confounds", signal["confounds"], "null, or name a confound to regress out")
     if signal["scrub"] is not None and signal["scrub"]["fd"] is None and signal["scrub"]["std_dvars"] is None:
         report("signal.scrub", signal["scrub"], "null, or have a threshold in fd or std_dvars")
+    if signal["gap"] is not None and signal["splits"] in ("runs", "sessions"):
+        report(
+            "signal.gap",
+            signal["gap"],
+            f"null if signal.splits is {signal['splits']}, whose parts have no border",
+        )
+    if signal["splits"] == "blocks":
+        shortest = (
+            [(1.0 / signal["band"][0], "one period of signal.band")] if "bold" in config["modality"] else []
+        )
+        shortest += [
+            (config[name]["window"], f"{name}.window") for name in ELECTRIC if name in config["modality"]
+        ]
+        length, what = max(shortest, default=(0.0, ""))
+        if signal["block"] < length * (1 - 1e-9):
+            report("signal.block", signal["block"], f"at least {length:g} s, {what}")
     if signal["fcd_step"] > signal["fcd_window"]:
         report("signal.fcd_step", signal["fcd_step"], f"at most signal.fcd_window ({signal['fcd_window']})")
     for section in ("pool", "reliability"):

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from brainloom.analysis.clean import observed
-from brainloom.analysis.signal_dataset import signal_dataset, stored_runs
+from brainloom.analysis.signal_dataset import signal_dataset, stored_design, stored_runs
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
 from brainloom.fit.posterior import posterior_dataset
@@ -73,7 +73,7 @@ def simulated_signal(
     labels = [str(label) for label in signal["region"].values]
     settings, band = json.loads(signal.attrs["signal_config"]), json.loads(signal.attrs["frequency_band"])
     try:
-        made = signal_dataset(new, tr, labels, settings, band)
+        made = signal_dataset(new, tr, labels, settings, band, design=stored_design(signal))
     except ValueError as err:
         raise DataError(f"sub-{subject}: {err}") from None
     return made.assign_attrs(subject=subject), dt

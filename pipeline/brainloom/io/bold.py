@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from brainloom.core.errors import DataError
 from brainloom.io.bold_files import bold_options
 from brainloom.io.confounds import NO_SCRUB, Confounds, read_confounds
 from brainloom.io.layout import duplicate_subjects, subject_files, subject_label
+from brainloom.io.parts import cut_of, piece_name, pieces_of_run, run_label, session_of, too_few
 from brainloom.io.reading import Atlas, read_atlas, read_repetition_time, read_sidecar, read_timeseries
 
 # Spread relative to the largest value below which a series holds only rounding noise.
@@ -35,6 +35,7 @@ class RawBold(NamedTuple):
     atlas : label table.
     confounds : `brainloom.io.confounds.Confounds` of each run, or no item where the study asks for none.
     notes : sentences about what was not as expected and still could be used.
+    names, sessions : of each run: what tells it from the others, and the label of its session (empty without one).
     """
 
     runs: list[np.ndarray]
@@ -42,17 +43,8 @@ class RawBold(NamedTuple):
     atlas: Atlas
     confounds: list[Confounds]
     notes: list[str]
-
-
-def part_borders(frames: int, splits: str) -> list[tuple[int, int]]:
-    """First frame of each part of a run that is filtered by itself, and the one after its last.
-
-    Examples
-    --------
-    >>> part_borders(7, "halves"), part_borders(7, "runs")
-    ([(0, 3), (3, 7)], [(0, 7)])
-    """
-    return list(pairwise([0, frames // 2, frames] if splits == "halves" else [0, frames]))
+    names: list[str]
+    sessions: list[str]
 
 
 def load_bold(
@@ -96,7 +88,8 @@ def load_bold(
     seconds = load_repetition_time(root, files["bold"], tr=signal.get("tr"))
     check_bold(subject, runs, table.labels, files, repetition_time=seconds, signal=signal)
     confounds = _load_confounds(subject, [len(run) for run in runs], files, seconds, signal)
-    return RawBold(runs, seconds, table, confounds, notes)
+    names, sessions = ([of(path) for path in files["bold"]] for of in (run_label, session_of))
+    return RawBold(runs, seconds, table, confounds, notes, names, sessions)
 
 
 def _read_image(
@@ -181,13 +174,13 @@ def _check_kept(
     who: str, path: Path, confounds: Confounds, seconds: float, signal: Mapping[str, Any]
 ) -> None:
     """Refuse a part of which scrubbing and confounds leave too little."""
-    drop, splits, band = signal.get("drop_frames", 0), signal.get("splits", "halves"), signal.get("band")
+    drop, band, cut = signal.get("drop_frames", 0), signal.get("band"), cut_of(signal, seconds)
     share = {**NO_SCRUB, **(signal.get("scrub") or {})}["keep"]
     needed, reason = _needed_frames(signal, seconds)
     kept = confounds.kept[drop:]
-    borders = part_borders(len(kept), splits)
+    borders = pieces_of_run(len(kept), cut)
     for at, (start, stop) in enumerate(borders):
-        where = ("the first half", "the second half")[at] if len(borders) == 2 else "the run"
+        where = piece_name(at, len(borders), cut)
         left, total = int(kept[start:stop].sum()), stop - start
         if left < needed or left < share * total:
             limit = (
@@ -219,23 +212,27 @@ def _check_band(
             f"{files['bold'][0]}: {who} repetition time is {repetition_time:.6g} s, so frequencies end at "
             f"{nyquist:.4g} Hz but signal.band ends at {band[1]:.4g} Hz; lower signal.band"
         )
-    if signal.get("splits", "halves") == "runs" and len(files["bold"]) < 2:
-        raise DataError(
-            f"{files['bold'][0]}: {who} has only this run but signal.splits is runs; "
-            "add a second run, or set signal.splits to halves"
-        )
+    problem = too_few(files["bold"], who, signal.get("splits", "halves"))
+    if problem:
+        raise DataError(problem)
 
 
 def _check_frames(
     subject: str, path: Path, frames: int, repetition_time: float, signal: Mapping[str, Any]
 ) -> list[tuple[int, int]]:
     """Borders of the parts of a run that is long enough."""
-    who, splits = f"sub-{subject_label(subject)}", signal.get("splits", "halves")
+    who, cut = f"sub-{subject_label(subject)}", cut_of(signal, repetition_time)
     needed, reason = _needed_frames(signal, repetition_time)
-    borders = part_borders(max(frames - signal.get("drop_frames", 0), 0), splits)
+    left = max(frames - signal.get("drop_frames", 0), 0)
+    borders = pieces_of_run(left, cut)
+    if not borders:
+        raise DataError(
+            f"{path}: {who} has {frames} frames, which leaves {left} for two blocks of {cut.block} (signal.block)"
+            f"{f' and a gap of {cut.gap}' if cut.gap else ''}; shorten signal.block, or set signal.splits to halves"
+        )
     shortest = min(stop - start for start, stop in borders)
     if shortest < needed:
-        where = "each half" if splits == "halves" else "the run"
+        where = {"halves": "each half", "blocks": "a block"}.get(cut.how, "the run")
         raise DataError(
             f"{path}: {who} has {frames} frames, which leaves {shortest} for {where}; "
             f"at least {needed} are needed ({reason}), so add a longer run or leave the subject out"

@@ -200,6 +200,4 @@ def check_subject(
     for name, settings in (electric or {}).items():
         from brainloom.io.meeg_checks import check_meeg
 
-        check_meeg(
-            root, subject, task, name, settings, splits=signal["splits"], atlas=found.atlas, atlas_label=atlas
-        )
+        check_meeg(root, subject, task, name, settings, signal=signal, atlas=found.atlas, atlas_label=atlas)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from brainloom.core.errors import DataError
 from brainloom.io.meeg_files import FIF, lead_field_path, meeg_problem, meeg_runs
+from brainloom.io.parts import run_label, session_of
 from brainloom.io.reading import Atlas
 
 
@@ -39,6 +40,8 @@ class MeegRecording:
         Unit of the series for a dipole of 1 A m, referenced as they are; None for sources.
     positions : (channel, 3) array or None
         Head coordinates, mm.
+    names, sessions : list of str
+        Of each run: what tells it from the others, and the label of its session; not known where empty.
     """
 
     modality: str
@@ -50,6 +53,8 @@ class MeegRecording:
     lead_field: np.ndarray | None = None
     positions: np.ndarray | None = None
     attrs: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
 
 
 def load_meeg(
@@ -77,8 +82,10 @@ def load_meeg(
         raise DataError(problem)
     runs = meeg_runs(root, subject, task, modality, settings, atlas_label)
     if settings["space"] == "region":
-        return _load_sources(runs, subject, modality, atlas, Path(root))
-    return _load_sensors(Path(root), runs, subject, modality, settings, atlas)
+        found = _load_sources(runs, subject, modality, atlas, Path(root))
+    else:
+        found = _load_sensors(Path(root), runs, subject, modality, settings, atlas)
+    return replace(found, names=[*map(run_label, runs)], sessions=[*map(session_of, runs)])
 
 
 def _with_gaps(data: np.ndarray, spans: np.ndarray) -> np.ndarray:

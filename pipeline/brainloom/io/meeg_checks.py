@@ -13,6 +13,7 @@ from brainloom.io.layout import subject_label
 from brainloom.io.meeg import read_lead_field
 from brainloom.io.meeg_files import FIF, SPHERE, lead_field_path, meeg_problem, meeg_runs
 from brainloom.io.meeg_sidecars import TYPES, read_channels, read_meeg_json, read_positions
+from brainloom.io.parts import electric_cut, pieces_of_run, too_few
 from brainloom.io.reading import Atlas
 from brainloom.io.recording_files import KINDS
 from brainloom.io.recordings import check_frequency, open_recording
@@ -25,7 +26,7 @@ def check_meeg(
     modality: str,
     settings: Mapping[str, Any],
     *,
-    splits: str,
+    signal: Mapping[str, Any],
     atlas: Atlas,
     atlas_label: str,
 ) -> None:
@@ -35,7 +36,7 @@ def check_meeg(
     Parameters
     ----------
     root, subject, task, modality, settings : see `meeg_files`
-    splits : ``halves`` or ``runs``.
+    signal : section of the configuration: ``splits, block, gap``.
     atlas : label table, with the centres of the regions.
     atlas_label : its name.
 
@@ -50,11 +51,9 @@ def check_meeg(
         raise DataError(problem)
     runs = meeg_runs(root, subject, task, modality, settings, atlas_label)
     who = f"sub-{subject_label(subject)}"
-    if splits == "runs" and len(runs) < 2:
-        raise DataError(
-            f"{runs[0]}: {who} has only this run but signal.splits is runs; add a second run, or set "
-            "signal.splits to halves"
-        )
+    problem = too_few(runs, who, signal["splits"])
+    if problem:
+        raise DataError(problem)
     if settings["space"] == "region":
         return
     sphere = settings["lead_field"] == SPHERE
@@ -65,7 +64,7 @@ def check_meeg(
             f"y, z; add the centres of the regions in mm (MNI), or give {modality}.lead_field a file"
         )
     for path in runs:
-        _check_header(Path(root), path, who, modality, settings, splits, sphere)
+        _check_header(Path(root), path, who, modality, settings, signal, sphere)
     if not sphere:
         table = lead_field_path(subject, settings)
         assert table is not None
@@ -74,7 +73,13 @@ def check_meeg(
 
 
 def _check_header(
-    root: Path, path: Path, who: str, modality: str, settings: Mapping[str, Any], splits: str, sphere: bool
+    root: Path,
+    path: Path,
+    who: str,
+    modality: str,
+    settings: Mapping[str, Any],
+    signal: Mapping[str, Any],
+    sphere: bool,
 ) -> None:
     raw = open_recording(path, preload=False)
     rate, seconds = float(raw.info["sfreq"]), raw.n_times / float(raw.info["sfreq"])
@@ -86,9 +91,16 @@ def _check_header(
                 f"{path}: {who} sampling frequency is {rate:g} Hz, so frequencies end at {0.5 * rate:g} Hz but "
                 f"{modality}.{key} ends at {settings[key][1]:g} Hz; lower it"
             )
-    part = seconds / 2 if splits == "halves" else seconds
+    cut = electric_cut(signal, settings, rate)
+    borders = pieces_of_run(raw.n_times, cut)
+    if not borders:
+        raise DataError(
+            f"{path}: {who} lasts {seconds:.3g} s, too short for two blocks of {cut.block / rate:g} s (signal.block) and a "
+            f"gap of {(cut.gap or 0) / rate:g} s; shorten signal.block, or set signal.splits to halves"
+        )
+    part = min(stop - start for start, stop in borders) / rate
     if part < settings["window"]:
-        where = "each half" if splits == "halves" else "the run"
+        where = {"halves": "each half", "blocks": "a block"}.get(cut.how, "the run")
         raise DataError(
             f"{path}: {who} lasts {seconds:.3g} s, which leaves {part:.3g} s for {where}, less than {modality}.window "
             f"({settings['window']:g} s); add a longer recording or shorten the window"

@@ -50,6 +50,7 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
     from brainloom.analysis.denoise_spectra import spectral_splits
     from brainloom.analysis.meeg_dataset import bold_cross_spectra, meeg_variables
     from brainloom.analysis.signal_dataset import stored_splits
+    from brainloom.analysis.split_record import read_record
     from brainloom.io.meeg import load_meeg
     from brainloom.io.reading import read_atlas
 
@@ -61,7 +62,8 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
         bold, shares = bold_signal(subject, args, raw), None
         splits, tr = stored_splits(bold), raw.repetition_time
         if raw.confounds and raw.confounds[0].names:
-            splits, shares = spectral_splits(raw.runs, raw.confounds, tr, settings)
+            pieces, _ = read_record(bold.attrs["split_frames"])
+            splits, shares = spectral_splits(raw.runs, raw.confounds, tr, settings, pieces)
         band, width = settings["band"], settings.get("bandwidth")
         parts += [bold, bold_cross_spectra(splits, tr, band, width, atlas.labels, shares)]
     for name in modality:
@@ -70,7 +72,7 @@ def subject_signal(subject: str, args: argparse.Namespace) -> xr.Dataset:
             recording = load_meeg(
                 args.input, subject, source["task"], name, own, atlas=atlas, atlas_label=source["atlas"]
             )
-            parts.append(meeg_variables(recording, own, how=settings["splits"], regions=atlas.labels))
+            parts.append(meeg_variables(recording, own, signal=settings, regions=atlas.labels))
     attrs: dict[str, object] = {}
     for part in parts:
         attrs |= part.attrs
@@ -114,18 +116,22 @@ def bold_signal(subject: str, args: argparse.Namespace, raw: RawBold) -> xr.Data
     """
     from brainloom.analysis.denoise import denoise_runs
     from brainloom.analysis.signal_dataset import signal_dataset
+    from brainloom.analysis.splits import design_of
 
-    settings, runs = args.params["signal"], raw.runs
+    settings, runs, tr = args.params["signal"], raw.runs, raw.repetition_time
     notes = [f"{note}." for note in raw.notes]
     try:
-        if raw.confounds:
-            kept = [one.kept for one in raw.confounds]
+        kept = [one.kept for one in raw.confounds]
+        # Gaps come before confounds are removed, because that is done piece by piece.
+        scrubbed = denoise_runs(runs, tr, settings, kept=kept or None)
+        design = design_of(scrubbed, tr, settings, names=raw.names, sessions=raw.sessions)
+        if kept:
             gone = sum(int((~one).sum()) for one in kept)
             notes += [f"{gone} of {sum(map(len, kept))} frames were scrubbed."] if gone else []
             confounds = [one.values for one in raw.confounds]
-            runs = denoise_runs(runs, raw.repetition_time, settings, confounds, kept)
+            runs = denoise_runs(runs, tr, settings, confounds, kept, gaps=design.gaps)
         band = args.params.get("model", {}).get("frequency_band", settings["band"])
-        ds = signal_dataset(runs, raw.repetition_time, raw.atlas.labels, settings, band)
+        ds = signal_dataset(runs, tr, raw.atlas.labels, settings, band, design=design)
     except ValueError as err:
         raise DataError(f"sub-{subject}: {err}") from err
     names = raw.confounds[0].names if raw.confounds else []
