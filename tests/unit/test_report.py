@@ -21,6 +21,7 @@ from brainloom.report import cohort_figures, parameter_figures, score_figures
 from brainloom.report.headline import best_control, held_out_scores, summary_sentences
 from brainloom.report.names import number, predictor_order
 from brainloom.report.results import read_benchmarks, read_table, read_truth
+from brainloom.report.split_text import split_sentence
 from brainloom.report.style import diverging_map, log_magnitude, log_ticks, spreads_widely
 from brainloom.report.summary import (
     bootstrap_interval,
@@ -157,6 +158,24 @@ def test_provenance_names_every_dataset(study, page):
     assert record["versions"]["brainloom"] and record["written"] and record["machine"]["python"]
     assert [row["subject"] for row in record["cohort"] if row["included"] == "no"] == ["03", "99"]
     assert first["content_hash"][:16] in page
+
+
+def test_the_split_is_told_and_written_down(study, page):
+    splits = json.loads((study["root"] / "provenance.json").read_text())["splits"]
+    row = splits["subjects"][0]
+    half = read_dataset(study["files"]["signal"][0]).sizes["time"] // 2
+    assert (row["subject"], row["modality"], row["gap"]) == ("01", "bold", "run-1 0")
+    assert (row["train"], row["test"]) == (f"run-1 0-{half - 1}", f"run-1 {half}-{2 * half - 1}")
+    assert row["validation"].endswith(f"-{half - 1}") and len(splits["sha256"]) == 64
+    assert splits["settings"]["splits"] == "halves"
+    assert "Cut by halves of each run: training" in page and "in 1 piece, no gap." in page
+    known = {"how": "blocks", "gaps": [11.52], "pieces": {"train": 3, "validation": 1, "test": 3}}
+    subjects = [known | {"minutes": {"train": 6.8 + k, "validation": 2.2, "test": 6.8}} for k in (0.0, 0.46)]
+    assert split_sentence([*subjects, {}]) == (
+        "Cut by alternating blocks of each run: training 6.8 to 7.3 min in 3 pieces (2.2 min of it validation), held out "
+        "6.8 min in 3 pieces, gaps of 11.5 s."
+    )
+    assert split_sentence([{}]) == ""
 
 
 def test_one_subject_without_controls_truth_or_benchmarks(tmp_path):

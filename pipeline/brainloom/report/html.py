@@ -64,7 +64,7 @@ def write_report(results: Results, *, output: Path, provenance: Path) -> None:
     temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, output)
-    write_provenance(provenance, results, records)
+    write_provenance(provenance, results, records, attrs)
 
 
 def render(results: Results, records: list[dict]) -> str:

@@ -13,6 +13,7 @@ from brainloom.report.figure import Figure, draw
 from brainloom.report.meeg_sections import electric_modalities, subject_meeg
 from brainloom.report.names import number
 from brainloom.report.results import Results
+from brainloom.report.split_text import split_sentence
 from brainloom.report.summary import SubjectSummary
 from brainloom.report.tables import electric_scores, parameter_rows, subject_metrics
 
@@ -178,6 +179,8 @@ def _facts(summary: SubjectSummary, fit) -> list[tuple[str, str]]:
                     f"{data[f'{name}_duration_train']:g} + {data[f'{name}_duration_test']:g} s",
                 )
             )
+    if summary.split:
+        facts.append(("Split", split_sentence([summary.split])))
     if "n_starts" in data:
         converged = f", {data['n_converged']:.0f} converged" if "n_converged" in data else ""
         facts.append(("Starts", f"{data['n_starts']:.0f}{converged}"))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from brainloom.report.results import Results
+from brainloom.report.split_text import split_table
 from brainloom.report.summary import KINDS
 
 _FIELDS = ("step", "config_hash", "seed", "precision", "device", "content_hash", "status", "reason")
@@ -73,14 +74,17 @@ def step_table(records: list[dict]) -> list[dict]:
     return out
 
 
-def write_provenance(path: Path, results: Results, records: list[dict]) -> None:
+def write_provenance(path: Path, results: Results, records: list[dict], attrs: dict[Path, dict]) -> None:
     """Write provenance.json: the record of every dataset, plus what differs from run to run.
 
-    Wall times, date and machine live here and not in the datasets, so that equal inputs give equal datasets.
+    `attrs` are those of every dataset that was read. Wall times, date and machine live here and not in the datasets, so that equal inputs give equal datasets.
     """
     from brainloom import __version__
 
     benchmarks = results.benchmarks.astype(object).where(results.benchmarks.notna(), None)
+    signals = {
+        s: attrs.get(files["signal"], {}) for s, files in results.datasets.items() if "signal" in files
+    }
     payload = {
         "study": results.study,
         "brainloom": __version__,
@@ -93,6 +97,7 @@ def write_provenance(path: Path, results: Results, records: list[dict]) -> None:
             "python": sys.version.split()[0],
         },
         "params": results.params,
+        "splits": split_table(signals, results.params.get("signal") or {}),
         "versions": version_table(records),
         "steps": step_table(records),
         "datasets": records,

@@ -10,6 +10,7 @@ from brainloom.report.headline import held_out_scores, summary_sentences, tiles
 from brainloom.report.meeg_sections import electric_modalities, meeg_sentences, meeg_tiles
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
 from brainloom.report.results import Results
+from brainloom.report.split_text import split_sentence
 from brainloom.report.summary import GroupSummary, SubjectSummary
 
 
@@ -49,7 +50,8 @@ def cohort_section(results: Results, summaries, pages) -> dict:
     n_out = sum(not row["included"] for row in rows)
     text = f"{len(rows)} subject{'s' if len(rows) != 1 else ''} considered, {len(rows) - n_out} included"
     text += f", {n_out} excluded for the reason given." if n_out else "."
-    return {"cohort": rows, "cohort_text": text}
+    cut = split_sentence(summary.split for summary in summaries.values() if not summary.reason)
+    return {"cohort": rows, "cohort_text": f"{text} {cut}".rstrip()}
 
 
 def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSummary, band, mode_band) -> dict:

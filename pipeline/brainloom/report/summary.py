@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brainloom.analysis.group_stats import PairedComparison, identification, paired_comparison
+from brainloom.report.split_text import split_facts
 
 #: Below this margin (1/s) the slowest time constant exceeds 200 s, half of a usual scan half.
 MARGIN = 0.005
@@ -43,6 +45,8 @@ class SubjectSummary:
         EEG and MEG by name: spectra as `brainloom.report.meeg_figures.meeg_spectra` gives them, and the unit.
     dvars_unit : str
         "%" of the mean, or "sd" for recordings without a mean.
+    split : dict
+        How the recording was cut: see `brainloom.report.split_text.split_facts`.
     stages : list of dict of str
         Of a fit with simulation stages: one row a stage, as it is shown.
     warnings : list of str
@@ -59,6 +63,7 @@ class SubjectSummary:
     electric: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     electric_units: dict[str, str] = field(default_factory=dict)
     dvars_unit: str = "%"
+    split: dict[str, Any] = field(default_factory=dict)
     stages: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -201,6 +206,7 @@ def summarise_subject(subject: str, datasets: dict) -> SubjectSummary:
 
 def _summarise_signal(out: SubjectSummary, signal) -> None:
     out.regions = tuple(str(r) for r in signal["region"].values)
+    out.split = split_facts(signal.attrs)
     if "psd" in signal and "test" in signal["split"].values:
         out.spectra["frequency"] = signal["frequency"].values
         out.spectra["empirical"] = _over_regions(signal["psd"].sel(split="test"))
