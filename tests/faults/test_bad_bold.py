@@ -171,6 +171,49 @@ def test_too_few_runs() -> None:
     )
 
 
+def test_too_few_sessions() -> None:
+    for path in sorted(ROOT.glob("sub-*/func/*run-2*")):
+        label = "a" if "sub-02" in path.name else "b"
+        folder = path.parent.parent / f"ses-{label}" / "func"
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / path.name.replace("_task", f"_ses-{label}_task"))
+    RUN1.rename(RUN1.parent.parent / "ses-a/func" / RUN1.name.replace("_task", "_ses-a_task"))
+    RUN1.with_suffix(".json").rename(
+        RUN1.parent.parent / "ses-a/func" / RUN1.with_suffix(".json").name.replace("_task", "_ses-a_task")
+    )
+    first = RUN1.parent.parent / "ses-a/func" / RUN1.name.replace("_task", "_ses-a_task")
+    sentence = (
+        f"{first}: sub-02 has only the session ses-a but signal.splits is sessions; add recordings of a second session, "
+        "or set signal.splits to runs"
+    )
+    # of the others, the run without a session is one, and comes first
+    assert_only_02_is_refused(sentence, signal={"splits": "sessions"})
+    assert preprocess("signal", ["02"], signal={"splits": "sessions"}) == {"02": ("failed", sentence)}
+
+
+def test_no_sessions_at_all() -> None:
+    code, rows = index(signal={"splits": "sessions"})
+    assert code == 2
+    assert rows["02"][1] == (
+        f"{RUN1}: sub-02 has no sessions (ses-<label> in names of files) but signal.splits is sessions; "
+        "add recordings of a second session, or set signal.splits to runs"
+    )
+
+
+def test_runs_too_short_for_blocks() -> None:
+    lines(RUN2, slice(0, 340))()
+    assert_only_02_is_refused(
+        f"{RUN2}: sub-02 has 339 frames, which leaves 334 for two blocks of 167 (signal.block) and a gap of 14; "
+        "shorten signal.block, or set signal.splits to halves",
+        signal={"splits": "blocks", "block": 120.0, "gap": 10.0},
+    )
+    # without a gap in the configuration it is the decorrelation time of the run, known when it is preprocessed
+    assert index(signal={"splits": "blocks", "block": 120.0})[1]["02"] == ("yes", "")
+    status, reason = preprocess("signal", ["02"], signal={"splits": "blocks", "block": 120.0})["02"]
+    assert status == "failed"
+    assert "sub-02: run 2 has 334 frames, too few for two blocks of 167 and a gap of" in reason
+
+
 def test_short_runs_suffice_when_they_are_not_halved() -> None:
     lines(RUN2, slice(0, 145))()
     assert index(signal={"splits": "runs"})[1]["02"] == ("yes", "")

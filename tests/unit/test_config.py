@@ -132,6 +132,19 @@ WRONG = [
         {"signal": {"tr": 6.0}, "simulate": {"dt": 0.06}},
         "signal.band is [0.01, 0.1]; it must be below 0.0833333 Hz, half the sampling rate",
     ),
+    (
+        {"signal": {"splits": "thirds"}},
+        "signal.splits is thirds; it must be one of halves, runs, sessions, blocks",
+    ),
+    ({"signal": {"gap": -1}}, "signal.gap is -1; it must be a number of seconds, at least 0, or null"),
+    (
+        {"signal": {"splits": "sessions", "gap": 10.0}},
+        "signal.gap is 10.0; it must be null if signal.splits is sessions, whose parts have no border",
+    ),
+    (
+        {"signal": {"splits": "blocks", "block": 60.0}},
+        "signal.block is 60.0; it must be at least 100 s, one period of signal.band",
+    ),
     ({"signal": {"fcd_step": 90}}, "signal.fcd_step is 90; it must be at most signal.fcd_window (60.0)"),
     (
         {"signal": {"tr": 0.72}, "simulate": {"dt": 0.1}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import fmri_files as files
 import numpy as np
 import pytest
@@ -126,6 +128,18 @@ def test_training_part_does_not_know_the_test_part():
     np.testing.assert_array_equal(found[200:], remove_confounds(run[200:], confounds[200:], TR, band=BAND))
     (whole,) = denoise_runs([run], TR, SIGNAL | {"splits": "runs"}, [confounds])
     np.testing.assert_array_equal(whole, remove_confounds(run, confounds, TR, band=BAND))
+
+
+def test_no_block_knows_another_and_gaps_stay_as_they_are():
+    run, confounds = walks(400, 4, 9), walks(400, 3, 10)
+    blocks = SIGNAL | {"splits": "blocks", "block": 70 * TR}  # four of 92 frames, ten between
+    (found,) = denoise_runs([run], TR, blocks, [confounds], gaps=[10])
+    places = [(0, 92), (102, 195), (205, 297), (307, 400)]
+    for start, stop in places:
+        alone = remove_confounds(run[start:stop], confounds[start:stop], TR, band=BAND)
+        np.testing.assert_array_equal(found[start:stop], alone)
+    for (_, start), (stop, _) in pairwise(places):
+        np.testing.assert_array_equal(found[start:stop], run[start:stop])
 
 
 def test_scrubbed_frames_have_no_influence_at_all():

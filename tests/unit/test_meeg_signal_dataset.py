@@ -58,7 +58,9 @@ def cohort(tmp_path_factory):
 
 
 def check(root, settings, splits="halves"):
-    check_meeg(root, "01", "rest", "eeg", settings, signal={"splits": splits}, atlas=atlas(root), atlas_label=ATLAS)
+    check_meeg(
+        root, "01", "rest", "eeg", settings, signal={"splits": splits}, atlas=atlas(root), atlas_label=ATLAS
+    )
 
 
 def load(root, settings, subject="01"):
@@ -262,6 +264,36 @@ def test_marked_samples_are_in_no_segment():
     assert found["validation"][0][0, 0] == 2000 - 2000 // 3
     with pytest.raises(DataError, match="no stretch of 1800 good samples"):
         meeg_splits([x], pieces, 1800)
+
+
+def test_blocks_and_sessions_of_eeg():
+    series = 1e-6 * sources("01")
+    recording = MeegRecording("eeg", [series], RATE, LABELS, "V", "none")
+    ds = meeg_variables(recording, EEG, signal={"splits": "blocks", "block": 10.0}, regions=LABELS)
+    # four blocks of 13.5 s, and between them one window of 2 s
+    np.testing.assert_allclose(ds["eeg_duration"], [27.0, 13.5, 27.0])
+    record = json.loads(ds.attrs["eeg_split_frames"])
+    assert record["parts"]["test"] == [["run-1", 1550, 2899], ["run-1", 4650, 5999]]
+    assert record["runs"] == [{"run": "run-1", "session": "", "frames": 6000, "gap": 200}]
+    assert np.isfinite(ds["eeg_psd"]).all() and np.isfinite(ds["eeg_envelope_fc"]).all()
+    pieces = meeg_pieces([500, 600, 700], Cut("sessions"), ["a", "a", "b"])
+    assert [piece.run for piece in pieces["train"]] == [0, 1] and [p.run for p in pieces["test"]] == [2]
+    assert pieces["validation"] == [(1, 234, 600)]
+
+
+def test_blocks_that_do_not_fit_are_refused_by_the_header(cohort):
+    with pytest.raises(DataError, match=r"lasts 60 s, too short for two blocks of 30 s .* and a gap of 2 s"):
+        check_meeg(
+            cohort / "cohort",
+            "01",
+            "rest",
+            "eeg",
+            EEG,
+            signal={"splits": "blocks", "block": 30.0},
+            atlas=atlas(cohort / "cohort"),
+            atlas_label=ATLAS,
+        )
+    assert "no sessions (ses-<label> in names of files)" in refused(check, cohort / "cohort", EEG, "sessions")
 
 
 def test_cross_spectra_of_both_halves_share_one_grid():

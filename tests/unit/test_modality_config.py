@@ -208,6 +208,18 @@ def test_without_bold_its_settings_are_not_read():
     assert told(eeg, changed(eeg, "signal.band", [0.02, 0.08])) == set()
     assert "preprocess_signal" in told(eeg, changed(eeg, "signal.splits", "runs"))
     assert step_settings(validate_config(eeg), "preprocess_signal")["signal"] == {"splits": "halves"}
+    blocks = changed(changed(eeg, "signal.splits", "blocks"), "signal.block", 30.0)
+    assert step_settings(validate_config(blocks), "preprocess_signal")["signal"] == {
+        "splits": "blocks",
+        "block": 30.0,
+    }
+
+
+def test_lengths_of_blocks_are_read_where_there_are_blocks():
+    assert told({}, changed({}, "signal.block", 150.0)) == set()
+    assert {"index_cohort", "preprocess_signal"} <= told({}, changed({}, "signal.gap", 5.0))
+    blocks = changed({}, "signal.splits", "blocks")
+    assert {"index_cohort", "preprocess_signal"} <= told(blocks, changed(blocks, "signal.block", 150.0))
 
 
 def test_settings_of_a_study_of_bold_name_no_modality():

@@ -8,7 +8,15 @@ from ou_cohort import LABELS, SIGNAL, TR, N, draw, jacobian_of, params, weights_
 
 from brainloom.analysis.clean import clean
 from brainloom.analysis.features import features
-from brainloom.analysis.signal_dataset import dvars, signal_dataset, stored_splits, temporal_snr
+from brainloom.analysis.signal_dataset import (
+    dvars,
+    signal_dataset,
+    stored_design,
+    stored_runs,
+    stored_splits,
+    temporal_snr,
+)
+from brainloom.analysis.split_record import read_record
 from brainloom.io import bids
 from brainloom.steps.preprocess_signal import main
 from brainloom.store import read_dataset
@@ -67,8 +75,60 @@ def test_dataset_of_two_runs(cohort, tmp_path):
         assert variable.attrs.get("long_name"), name
 
 
-def test_features_can_be_computed_again_from_the_dataset(cohort, tmp_path):
-    _, files = run_step(cohort, tmp_path, "01")
+def test_sessions_on_disk(tmp_path):
+    """Two sessions of three are held out, in the order of their numbers; a subject with one is excluded."""
+    root = tmp_path / "data"
+    bids.write_atlas(bids.atlas_path(root, "ou12"), LABELS)
+    bids.write_participants(root, ["01", "02"])
+    for subject, session, number, n in (
+        ("01", "10", 3, 320),
+        ("01", "2", 2, 310),
+        ("01", "1", 1, 300),
+        ("02", "1", 4, 300),
+    ):
+        path = bids.timeseries_path(root, subject, task="rest", atlas="ou12", session=session)
+        bids.write_timeseries(path, run_of(number, n), LABELS, TR, digits=9)
+    code, files = run_step(root, tmp_path, "01", "02", splits="sessions")
+    assert code == 0
+    first, second = map(read_dataset, files)
+    np.testing.assert_array_equal(first["n_frames"], [295, 98, 305 + 315])
+    record = json.loads(first.attrs["split_frames"])
+    assert [(run["run"], run["session"]) for run in record["runs"]] == [
+        ("ses-1_run-1", "1"),
+        ("ses-2_run-1", "2"),
+        ("ses-10_run-1", "10"),
+    ]
+    assert record["parts"]["train"] == [["ses-1_run-1", 0, 294]]
+    assert record["parts"]["test"] == [["ses-2_run-1", 0, 304], ["ses-10_run-1", 0, 314]]
+    alone = features([run_of(1, 300)[5:]], TR, SIGNAL)["fc"]
+    np.testing.assert_allclose(first["fc"].sel(split="train"), alone, atol=1e-5)
+    assert second.attrs["status"] == "failed"
+    assert (
+        "sub-02 has only the session ses-1 but signal.splits is sessions; add recordings"
+        in second.attrs["reason"]
+    )
+
+
+def test_the_training_features_of_blocks_do_not_know_the_other_blocks(cohort, tmp_path):
+    """Neither held-out blocks nor gaps: whatever stands there, training and validation features are the same bits."""
+    _, (file,) = run_step(cohort, tmp_path, "01", splits="blocks", block=120.0, gap=24.0)
+    ds = read_dataset(file)
+    runs, config = stored_runs(ds), json.loads(ds.attrs["signal_config"])
+    changed = [np.random.default_rng(1).normal(1000, 50, size=run.shape) for run in runs]
+    for run, start, stop in read_record(ds.attrs["split_frames"])[0]["train"]:
+        changed[run][start:stop] = runs[run][start:stop]
+    again = signal_dataset(changed, TR, LABELS, config, (0.04, 0.07), design=stored_design(ds))
+    for name in ("fc", "lag1", "psd", "variance", "effective_dof"):
+        for split in ("train", "validation"):
+            np.testing.assert_array_equal(again[name].sel(split=split), ds[name].sel(split=split))
+        assert not np.array_equal(again[name].sel(split="test"), ds[name].sel(split="test"))
+    np.testing.assert_array_equal(again["fc_early"], ds["fc_early"])
+    np.testing.assert_array_equal(again["peak_frequency"], ds["peak_frequency"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"splits": "blocks", "block": 120.0}], ids=["halves", "blocks"])
+def test_features_can_be_computed_again_from_the_dataset(cohort, tmp_path, changes):
+    _, files = run_step(cohort, tmp_path, "01", **changes)
     ds = read_dataset(files[0])
     splits = stored_splits(ds)
     for split in ("train", "validation", "test"):

@@ -10,7 +10,8 @@ import pytest
 from small_fits import LABELS, N, connectome, small_config, subject_inputs
 
 from brainloom.analysis.recovery_scores import recovery_rows, summarise
-from brainloom.analysis.signal_dataset import signal_dataset, stored_runs
+from brainloom.analysis.signal_dataset import signal_dataset, stored_design, stored_runs
+from brainloom.analysis.splits import Design
 from brainloom.core.errors import DataError
 from brainloom.fit.recovery import recover_subject, simulated_signal
 from brainloom.fit.subject import fit_subject
@@ -24,18 +25,19 @@ MODEL = "LinearStep"
 
 def settings(**changes):
     config = small_config(MODEL, max_steps=60, **{"lambda": 1e-3}) | {"recovery": {"replicates": 2}}
-    config["signal"] |= {"band": [0.02, 0.09], "splits": "runs"}
+    config["signal"] |= {"band": [0.02, 0.09], "splits": "sessions"}
     return config | changes
 
 
 @lru_cache
 def own_design():
-    """Two runs of different length with scrubbed frames."""
+    """Two sessions of different length with scrubbed frames."""
     rng = np.random.default_rng(4)
     runs = [rng.normal(size=(n, N)) for n in (900, 840)]
     for run, places in zip(runs, ([20, 21, 300], [500]), strict=True):
         run[places] = np.nan
-    found = signal_dataset(runs, 0.72, LABELS, settings()["signal"], (0.05, 0.06))
+    design = Design(["ses-a", "ses-b"], ["a", "b"], [0, 0])
+    found = signal_dataset(runs, 0.72, LABELS, settings()["signal"], (0.05, 0.06), design=design)
     return found.assign_attrs(subject="1", kind="signal")
 
 
@@ -56,6 +58,7 @@ def test_the_design_is_the_subject_s_own():
         assert found.attrs[name] == recorded.attrs[name]
     for new, old in zip(stored_runs(found), stored_runs(recorded), strict=True):
         np.testing.assert_array_equal(np.isnan(new), np.isnan(old))
+    assert stored_design(found) == stored_design(recorded) == Design(["ses-a", "ses-b"], ["a", "b"], [0, 0])
     np.testing.assert_array_equal(found["n_frames"], recorded["n_frames"])
     first, second = (np.nan_to_num(run[:840]) for run in stored_runs(found))
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.3  # runs are independent
