@@ -56,7 +56,7 @@ def test_columns_and_names(metrics, rows):
     assert set(rows["split"]) == {"train", "test"}
     assert set(rows["predictor"]) == {
         "model_analytic", "model_simulated", "ceiling", "structural", "empirical", "stationary_surrogate",
-        "control_edge_shuffle", "control_uniform",
+        "stationary_train", "control_edge_shuffle", "control_uniform",
     }  # fmt: skip
     assert not table.duplicated(["split", "predictor", "metric"]).any()
     assert np.isfinite(table["value"]).all()

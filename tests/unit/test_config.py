@@ -97,6 +97,10 @@ WRONG = [
     ({"subjects": "some"}, "subjects is some; it must be all or a list"),
     ({"subjects": []}, "subjects is []; it must be all or a list"),
     ({"subjects": ["01", "01"]}, 'subjects is ["01", "01"]; it must be all or a list of different labels'),
+    (
+        {"analyse": {"controls": {"rewire": -1}}},
+        "analyse.controls.rewire is -1; it must be a number of seeds, 0 for none",
+    ),
     ({"pool": {"level": 1}}, "pool.level is not a key of the configuration; known are rank, lambda, folds"),
     ({"pool": {"rank": [4, -1]}}, "pool.rank[1] is -1; it must be at least 0"),
     ({"pool": {"rank": []}}, "pool.rank is []; it must be a list of whole numbers, at least 0"),

@@ -8,6 +8,7 @@ import pytest
 from ou_cohort import ANALYSE, GROUP, KINDS, LABELS, params, store, subject_inputs
 from scipy import stats
 
+from brainloom.analysis.discriminability import discriminability
 from brainloom.steps.analyse import main as analyse
 from brainloom.steps.group import main
 from brainloom.store import failed_dataset, read_dataset
@@ -194,6 +195,17 @@ def test_reliability_of_the_data(cohort, table):
     between = 2 * values.mean(axis=1).var(ddof=1)
     error = (values[:, 0] - values[:, 1]).var(ddof=1) / 2
     assert float(ds["fc_icc"][0, 5]) == pytest.approx((between - error) / (between + error), abs=1e-10)
+    ceiling = r(fc(inputs, "02", "train"), fc(inputs, "02", "test"))
+    for predictor in ("model_analytic", "group_mean"):
+        raw, corrected = (value(table, "02", "test", predictor, m) for m in ("fc_r", "fc_r_corrected"))
+        assert corrected == pytest.approx(raw / np.sqrt(ceiling), rel=1e-9)
+    parts = [np.arctanh([fc(inputs, s, split)[UPPER] for s in SUBJECTS]) for split in ("train", "test")]
+    expected = discriminability(*parts)
+    assert value(table, "group", "test", "ceiling", "discriminability") == pytest.approx(expected.value)
+    assert value(table, "group", "test", "ceiling", "discriminability_p") == pytest.approx(expected.p_value)
+    assert {"lag1_r", "psd_r", "psd_rmse", "variance_r"} <= set(
+        table.query("predictor == 'group_mean'")["metric"]
+    )
     median = np.median(ds["fc_icc"].values[UPPER])
     assert value(table, "group", "test", "ceiling", "icc") == pytest.approx(median, rel=1e-9)
 

@@ -285,6 +285,11 @@ def test_the_group_scores_pooled_fits(study, tmp_path):
         target = read_dataset(used[0]["signal"])["fc"].sel(split=split).values
         one = rows[(rows.subject == "01") & (rows.split == split)].value.item()
         assert one == pytest.approx(fc_correlation(pooled, target), abs=1e-9)
+    lag1 = read_dataset(folder / "group" / "0.zarr.zip")["lag1_model"].values.astype(np.float32)
+    target = read_dataset(used[0]["signal"])["lag1"].sel(split="test").values
+    one = table[(table.predictor == "model_pooled") & (table.metric == "lag1_r") & (table.split == "test")]
+    one = one[one.subject == "01"].value.item()
+    assert one == pytest.approx(np.corrcoef(lag1.ravel(), target.ravel())[0, 1], abs=1e-6)
     ds = read_dataset(out)
     assert "model_pooled" in ds["compared"].values and "model_pooled" in ds["fingerprint_predictor"].values
     assert ds["pool_score"].dims == ("pool_candidate", "pool_subject")

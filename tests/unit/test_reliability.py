@@ -49,9 +49,9 @@ def arrays(seed=0):
 
 
 def assessed(theta, validation, fc, test_fc, test):
-    return assess(
-        theta, validation, FIELDS, fc, test_fc, test, ["model", "control_uniform", "control_distance"], 0
-    )
+    names = ["model", "control_uniform", "control_distance"]
+    other_fc = 0.9 * fc + 0.1 * np.eye(7)
+    return assess(theta, validation, FIELDS, fc, other_fc, test_fc, test, names, 0)
 
 
 def test_the_choice_is_the_most_reliable_within_one_standard_error():
@@ -78,6 +78,10 @@ def test_held_out_data_choose_nothing():
     assert after.chosen == before.chosen
     np.testing.assert_array_equal(after.icc_inside, before.icc_inside)
     assert np.abs(after.icc_halves - before.icc_halves).max() > 0.1
+    # fits that agree discriminate, fits to noise do not; with five subjects the smallest p is one in 120
+    own, none = (found.discriminability[0, "parameters"] for found in (before, after))
+    assert own.value == 1.0 and own.p_value == pytest.approx(1 / 120)
+    assert none.value < 0.8 and before.discriminability[0, "fc"].value == 1.0
 
 
 def test_what_the_connectome_is_worth_is_a_paired_comparison():

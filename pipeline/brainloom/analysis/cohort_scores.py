@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainloom.analysis.fc import average_correlations, fisher_z
+from brainloom.analysis.discriminability import discriminability
+from brainloom.analysis.fc import average_correlations, fisher_z, upper
 from brainloom.analysis.group_stats import fingerprint_matrix, icc31, identification, paired_comparison
 from brainloom.analysis.mixture import choose_weight, leave_one_out_mean, matrix_log, mix, rescale_weight
 from brainloom.analysis.scores import fc_scores
@@ -29,6 +30,7 @@ REFERENCES = (
     "control_other_subject",
     "control_edge_shuffle",
     "control_distance_shuffle",
+    "control_rewired",
     "control_uniform",
     "control_distance",
 )
@@ -154,13 +156,19 @@ def _fingerprints(out: CohortScores, subjects: Sequence[SubjectFC], model: str) 
     )
 
 
-def _reliability(out: CohortScores, subjects: Sequence[SubjectFC], model: str) -> None:
-    """ICC(3,1) of every edge of the data between training and test part."""
+def _reliability(out: CohortScores, subjects: Sequence[SubjectFC], model: str, seed: int) -> None:
+    """Of the data between training and test part: ICC(3,1) of every edge, discriminability of FC."""
     values = np.array([[fisher_z(s.train), fisher_z(s.test)] for s in subjects])
     edges = icc31(values)
     out.put("fc_icc", _PAIR, edges, "ICC(3,1) of FC (Fisher z) between training and test part")
     median = np.nanmedian(edges[np.triu_indices(len(edges), 1)])
     out.add("group", model, "test", "ceiling", {"icc": median})
+    whole = upper(values)
+    whole = whole[np.isfinite(whole).all(axis=(1, 2))]
+    if len(whole) >= 2:
+        found = discriminability(whole[:, 0], whole[:, 1], seed=seed)
+        scores = {"discriminability": found.value, "discriminability_p": found.p_value}
+        out.add("group", model, "test", "ceiling", scores)
 
 
 def _comparisons(out: CohortScores, table: pd.DataFrame, seed: int) -> None:
@@ -246,7 +254,7 @@ def score_cohort(
             _mixtures(out, subjects, means, model)
         _pooled(out, subjects, model)
         _fingerprints(out, subjects, model)
-        _reliability(out, subjects, model)
+        _reliability(out, subjects, model, seed)
     else:
         warn(
             "Group mean, mixture, identification, reliability and comparisons need at least two usable subjects."

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainloom.analysis.discriminability import Discriminability, discriminability
+from brainloom.analysis.fc import fisher_z, upper
 from brainloom.analysis.group_stats import (
     PairedComparison,
     fingerprint_matrix,
@@ -35,6 +37,8 @@ class Reliability:
         At that strength: the held-out FC of the subject is predicted best by its own model.
     comparisons : dict of (strength, predictor) to PairedComparison
         Held-out ``fc_r`` of the own connectome minus that of a control.
+    discriminability : dict of (strength, str) to Discriminability
+        Of fits to the training part and to the held-out part: ``fc`` of the models, ``parameters``.
     """
 
     validation: np.ndarray
@@ -44,6 +48,7 @@ class Reliability:
     chosen: int
     identified: np.ndarray
     comparisons: dict[tuple[int, str], PairedComparison]
+    discriminability: dict[tuple[int, str], Discriminability]
 
 
 def assess(
@@ -51,6 +56,7 @@ def assess(
     validation: np.ndarray,
     fields: Mapping[str, slice],
     fc: np.ndarray,
+    other_fc: np.ndarray,
     test_fc: np.ndarray,
     test: np.ndarray,
     predictors: list[str],
@@ -71,8 +77,8 @@ def assess(
     validation : (subject, strength) array
     fields : mapping of str to slice
         Coordinates of every fitted field.
-    fc : (subject, strength, region, region) array
-        Models of the training part.
+    fc, other_fc : (subject, strength, region, region) arrays
+        Models of the training part, and of the held-out part.
     test_fc : (subject, region, region) array
     test : (subject, strength, predictor) array
         Held-out ``fc_r``.
@@ -103,8 +109,13 @@ def assess(
     near = mean >= mean[best] - error
     chosen = int(np.nanargmax(np.where(near, np.nanmean(median, axis=1), -np.inf)))
     matrix = fingerprint_matrix(list(fc[:, chosen]), list(test_fc))
-    comparisons = {}
+    comparisons, discriminable = {}, {}
     for k in range(test.shape[1]):
+        for name, (a, b) in {
+            "fc": tuple(np.asarray(fisher_z(upper(part[:, k]))) for part in (fc, other_fc)),
+            "parameters": (theta[:, k, 0], theta[:, k, 1]),
+        }.items():
+            discriminable[k, name] = discriminability(a, b, seed=seed)
         for j, name in enumerate(predictors[1:], 1):
             both = np.isfinite(test[:, k, 0]) & np.isfinite(test[:, k, j])
             if both.sum() >= 2:
@@ -117,4 +128,5 @@ def assess(
         chosen=chosen,
         identified=identification(matrix)[0],
         comparisons=comparisons,
+        discriminability=discriminable,
     )

@@ -70,6 +70,7 @@ def reliability_part(
         stack("fc_r_validation"),
         {name: slice(places[0], places[-1] + 1) for name, places in regional.items()},
         stack("fc_model").astype(np.float64),
+        stack("fc_model_test").astype(np.float64),
         np.stack([held_out[subject] for subject in usable]),
         test,
         shared,
@@ -91,6 +92,10 @@ def reliability_part(
     rows.append(("group", model, "test", PREDICTOR, "identification", float(np.mean(found.identified)), 1))
     icc = np.nanmedian([np.nanmedian(found.icc_halves[found.chosen, places]) for places in regional.values()])
     rows.append(("group", model, "test", PREDICTOR, "icc", float(icc), 1))
+    for of, metric in (("fc", "discriminability"), ("parameters", "parameter_discriminability")):
+        one = found.discriminability[found.chosen, of]
+        rows.append(("group", model, "test", PREDICTOR, metric, one.value, 1))
+        rows.append(("group", model, "test", PREDICTOR, f"{metric}_p", one.p_value, 1))
     left_out = [subject for subject in curves if subject not in usable]
     text = (
         f"Reliability is that of the others: {', '.join(left_out)} lacks fits to some part."
@@ -148,9 +153,23 @@ def _dataset(
         ("p_value", "p of the two-sided Wilcoxon signed-rank test"),
     ):
         data[f"worth_{key}"] = ((grid, control), difference(key), one | {"long_name": text})
+    of = ("fc", "parameters")
+    for key, name, text in (
+        (
+            "value",
+            "discriminability",
+            "discriminability between fits to the training and to the held-out part",
+        ),
+        ("p_value", "discriminability_p_value", "p of its permutation test"),
+    ):
+        values = [
+            [getattr(found.discriminability[k, kind], key) for kind in of] for k in range(len(strengths))
+        ]
+        data[name] = ((grid, "reliability_of"), np.array(values), one | {"long_name": text})
     coords = {
         grid: (grid, strengths, one | {"long_name": "weight of the squared log deviation"}),
         "reliability_field": ("reliability_field", np.array(fields, dtype=str)),
+        "reliability_of": ("reliability_of", np.array(of)),
         "reliability_coordinate": ("reliability_coordinate", first["coordinate"].values),
         "reliability_coordinate_field": ("reliability_coordinate", first["field"].values),
         "reliability_subject": ("reliability_subject", np.array(subjects, dtype=str)),

@@ -66,7 +66,7 @@ def feature_scores(
     - ``psd_r``, ``psd_rmse``: see `brainloom.analysis.spectra`
     - ``variance_r``: see `variance_correlation`
     """
-    out = fc_scores(prediction["fc"], target["fc"])
+    out = fc_scores(prediction["fc"], target["fc"]) if "fc" in prediction else {}
     if "lag1" in prediction:
         out["lag1_r"] = pearson(prediction["lag1"], target["lag1"])
     if "psd" in prediction:

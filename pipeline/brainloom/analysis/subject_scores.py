@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainloom.analysis.clean import detrend_only, observed
 from brainloom.analysis.fc import average_correlations, fc_correlation, fisher_z
 from brainloom.analysis.fcd import fcd_ks
 from brainloom.analysis.features import features
 from brainloom.analysis.meeg_scores import add_meeg_rows, families
 from brainloom.analysis.metric_rows import MetricRows
+from brainloom.analysis.rewiring import NO_SWAP, refusal
 from brainloom.analysis.scores import feature_scores, log_weight_correlation
 from brainloom.analysis.signal_dataset import stored_splits
-from brainloom.analysis.surrogates import phase_randomised
+from brainloom.analysis.stationary import mean_features, second_order_features, surrogate_segments
 
 #: Splits that are scored. The model was trained on all of the training part, so validation is not a score.
 SCORED = ("train", "test")
@@ -85,6 +85,8 @@ class SubjectScores:
         Score functional connectivity dynamics and their stationary surrogates.
     seed : int
         Seed of the study, for the surrogates.
+    rewire : int
+        Rewired controls that were asked for.
     """
 
     def __init__(
@@ -98,10 +100,11 @@ class SubjectScores:
         simulation: xr.Dataset | None = None,
         fcd: bool,
         seed: int,
+        rewire: int = 0,
     ) -> None:
         self.connectome, self.signal, self.fit = connectome, signal, fit
         self.simulation = xr.Dataset() if simulation is None else simulation
-        self.fcd, self.seed = fcd, seed
+        self.fcd, self.seed, self.rewire = fcd, seed, rewire
         self.rows = MetricRows(subject, model)
         self.warnings: list[str] = []
         self.attrs: dict[str, Any] = {}
@@ -175,30 +178,37 @@ class SubjectScores:
         self.rows.add_repeated("test", "model_simulated", values)
 
     def add_surrogates(self) -> None:
-        """Stationary surrogates of each split: what FCD and metastability look like without any dynamics."""
-        if not self.fcd:
-            return
+        """Stationary surrogates: of each split what FCD and metastability look like without dynamics, of the training
+        part what they predict of the held-out one."""
         splits = stored_splits(self.signal)
         tr = self.signal.attrs["repetition_time"]
+        made_of = features if self.fcd else second_order_features
         for index, split in enumerate(SCORED):
-            made = []
-            for k in range(N_SURROGATES):
-                segments = [
-                    # The frames that the recording lacks, the surrogate lacks too.
-                    np.where(
-                        observed(x)[:, None],
-                        phase_randomised(detrend_only(x), [self.seed, index, k, at]),
-                        np.nan,
-                    )
-                    for at, x in enumerate(splits[split])
-                ]
-                made.append(features(segments, tr, self.config))
-            pooled = self.ks(np.stack([surrogate["fcd"] for surrogate in made]), split)
-            mean = float(np.mean([surrogate["metastability"] for surrogate in made]))
-            self.rows.add(split, "stationary_surrogate", pooled | {"metastability": mean}, n=N_SURROGATES)
-            for k, surrogate in enumerate(made):
-                one = self.ks(surrogate["fcd"], split) | {"metastability": surrogate["metastability"]}
-                self.rows.add(split, "stationary_surrogate", one, seed=k)
+            if not self.fcd and split != "train":
+                continue
+            made = [
+                made_of(surrogate_segments(splits[split], [self.seed, index, k]), tr, self.config)
+                for k in range(N_SURROGATES)
+            ]
+            if self.fcd:
+                pooled = self.ks(np.stack([surrogate["fcd"] for surrogate in made]), split)
+                mean = float(np.mean([surrogate["metastability"] for surrogate in made]))
+                self.rows.add(split, "stationary_surrogate", pooled | {"metastability": mean}, n=N_SURROGATES)
+                for k, surrogate in enumerate(made):
+                    one = self.ks(surrogate["fcd"], split) | {
+                        "metastability": float(surrogate["metastability"])
+                    }
+                    self.rows.add(split, "stationary_surrogate", one, seed=k)
+            if split == "train":
+                ks = self.ks(np.stack([surrogate["fcd"] for surrogate in made]), "test") if self.fcd else {}
+                scores = self.score(mean_features(made), "test") | ks
+                self.rows.add("test", "stationary_train", scores, n=N_SURROGATES)
+
+    def add_controls_left_out(self) -> None:
+        """Say which control was asked for and could not be made."""
+        weights = self.connectome["weights"].values
+        if self.rewire and "control_rewired" not in families(self.fit):
+            self.warnings.append(refusal(weights) or NO_SWAP)
 
     def add_agreement(self) -> None:
         """Analytic against simulated FC at every noise level, with a warning where they disagree."""
@@ -273,5 +283,6 @@ def score_subject(subject: str, model: str, **inputs: Any) -> xr.Dataset:
         scores.add_surrogates()
         if fitted and simulated:
             scores.add_agreement()
+    scores.add_controls_left_out()
     add_meeg_rows(scores.rows, scores.signal, scores.fit, scores.simulation, scores.warnings)
     return scores.to_dataset()

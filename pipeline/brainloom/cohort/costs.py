@@ -30,7 +30,7 @@ def control_count(config: Mapping[str, Any], subjects: int) -> int:
     """Negative controls that are fitted for each subject."""
     controls = config["analyse"]["controls"]
     other = controls["other_subject"] and subjects > 1
-    names = ("edge_shuffle", "distance_shuffle", "uniform", "distance")
+    names = ("edge_shuffle", "distance_shuffle", "rewire", "uniform", "distance")
     return int(other) + sum(int(controls[name]) for name in names)
 
 

@@ -42,8 +42,8 @@ class Curve:
     ----------
     theta : (strength, part, coordinate) array
         Of the own connectome; NaN where a fit failed.
-    fc : (strength, region, region) array
-        Of the fits of the own connectome to the training part.
+    fc, fc_test : (strength, region, region) arrays
+        Of the fits of the own connectome to the training part and to the held-out part.
     test, train : (strength, predictor) arrays
         ``fc_r`` of fits to the training part with the held-out part, and with what was fitted; the own connectome
         first, then the controls.
@@ -53,6 +53,7 @@ class Curve:
 
     theta: np.ndarray
     fc: np.ndarray
+    fc_test: np.ndarray
     test: np.ndarray
     train: np.ndarray
     validation: np.ndarray
@@ -112,7 +113,7 @@ def regularisation_curve(
     names = list(connectomes)
     size = setup.space.size
     theta = np.full((len(strengths), len(PARTS), size), np.nan)
-    fc = np.full((len(strengths), n, n), np.nan)
+    fc, fc_test = (np.full((len(strengths), n, n), np.nan) for _ in range(2))
     test, train = (np.full((len(strengths), len(names)), np.nan) for _ in range(2))
     validated = np.full(len(strengths), np.nan)
     for (k, name, part), task, outcome in zip(tasks, problems, outcomes, strict=True):
@@ -120,9 +121,12 @@ def regularisation_curve(
             continue
         if name == own:
             theta[k, PARTS.index(part)] = outcome.theta
-        if part not in ("train", "early"):
+        if part not in ("train", "test", "early"):
             continue
         predicted = np.asarray(_model_fc(setup, task, outcome.theta))
+        if part == "test":
+            fc_test[k] = predicted
+            continue
         if part == "early":
             validated[k] = fc_correlation(predicted, validation)
             continue
@@ -130,7 +134,7 @@ def regularisation_curve(
         train[k, names.index(name)] = fc_correlation(predicted, parts["train"].fc)
         if name == own:
             fc[k] = predicted
-    return Curve(theta, fc, test, train, validated)
+    return Curve(theta, fc, fc_test, test, train, validated)
 
 
 _model_fc = jax.jit(functional_connectivity, static_argnums=0)

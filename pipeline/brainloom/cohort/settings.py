@@ -45,7 +45,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "fit": ("model", "fit", "analyse.controls", "signal.band", "signal.filter_order"),
     "identify": ("model", "fit", "identify", "signal.band", "signal.filter_order"),
     "simulate": ("model", "simulate", "signal"),
-    "analyse": ("model.name", "analyse.fcd"),
+    "analyse": ("model.name", "analyse.fcd", "analyse.controls.rewire"),
     "reliability": (
         *_ONE_FIT,
         "analyse.controls",
@@ -194,6 +194,8 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
         unused.append("fit.stages")
     if not found["group"]["tests"]:
         unused += ["group.tests", "group.permutations", "group.harmonise"]
+    if not found["analyse"]["controls"]["rewire"]:
+        unused.append("analyse.controls.rewire")
     if not found["simulate"]["export"]:
         unused.append("simulate.export")
     unused += [

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from brainloom.analysis import nulls
+from brainloom.analysis.rewiring import rewire
 
 
 def control_connectomes(
@@ -31,7 +32,8 @@ def control_connectomes(
     Returns
     -------
     dict
-        ``control_<kind>`` or ``control_<kind>:<k>`` to (region, region) weights of the same mean strength.
+        ``control_<kind>`` or ``control_<kind>:<k>`` to (region, region) weights of the same mean strength. Rewired ones
+        only of connectomes that can be rewired (`brainloom.analysis.rewiring`).
     """
     out: dict[str, np.ndarray] = {}
     if settings["other_subject"] and donor is not None:
@@ -40,6 +42,13 @@ def control_connectomes(
         out[f"control_edge_shuffle:{k}"] = nulls.edge_shuffle(weights, seed + k)
     for k in range(settings["distance_shuffle"]):
         out[f"control_distance_shuffle:{k}"] = nulls.distance_shuffle(weights, lengths, seed + k)
+    for k in range(settings.get("rewire", 0)):
+        try:
+            out[f"control_rewired:{k}"] = rewire(weights, seed + k)
+        except (
+            ValueError
+        ):  # too dense, or nothing to swap: the step analyse says so in the subject's warnings
+            break
     if settings["uniform"]:
         out["control_uniform"] = nulls.uniform(weights)
     if settings["distance"]:

@@ -46,6 +46,11 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
         "#cf6a1a",
         "the same model on weights permuted within bins of equal length",
     ),
+    "control_rewired": (
+        "Control: rewired connectome",
+        "#a8622f",
+        "the same model on connections swapped at random, each region with as many as measured",
+    ),
     "control_edge_shuffle": (
         "Control: weights shuffled",
         "#b8501a",
@@ -57,10 +62,15 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
         "the same model on weights that depend on distance alone",
     ),
     "control_uniform": ("Control: uniform weights", "#c9956b", "the same model on equal weights"),
+    "stationary_train": (
+        "Stationary null (training part)",
+        "#9aa4b1",
+        "phase-randomised copies of the training part: a stationary linear process with its spectra and FC",
+    ),
     "stationary_surrogate": (
         "Stationary surrogate",
         "#7d8794",
-        "phase-randomised copies of the recording: stationary and linear, with its spectra and FC",
+        "phase-randomised copies of the part that is compared: stationary and linear, with its spectra and FC",
     ),
     "empirical": ("Recording", "#4a525c", "the recording itself"),
 }
@@ -68,6 +78,7 @@ PREDICTORS: dict[str, tuple[str, str, str]] = {
 #: Metric -> (column head, axis label, decimals).
 METRICS: dict[str, tuple[str, str, int]] = {
     "fc_r": ("FC r", "FC correlation r", 3),
+    "fc_r_corrected": ("FC r, of attainable", "FC correlation, corrected for noise", 3),
     "fc_z": ("FC Fisher z", "Fisher z of the FC correlation", 3),
     "fc_rmse": ("FC RMSE", "FC root-mean-square error", 3),
     "lag1_r": ("Lag-1 r", "r of lag-1 correlations", 3),

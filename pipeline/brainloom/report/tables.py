@@ -17,7 +17,17 @@ from brainloom.report.names import (
 )
 from brainloom.report.summary import SubjectSummary, bootstrap_interval, scores
 
-_COLUMNS = ("fc_r", "fc_z", "fc_rmse", "lag1_r", "psd_r", "variance_r", "fcd_ks", "metastability")
+_COLUMNS = (
+    "fc_r",
+    "fc_r_corrected",
+    "fc_z",
+    "fc_rmse",
+    "lag1_r",
+    "psd_r",
+    "variance_r",
+    "fcd_ks",
+    "metastability",
+)
 
 ELECTRIC_SCORES = ("psd_r", "psd_rmse", "peak_error", "envelope_fc_r")
 

@@ -24,7 +24,7 @@ def subject_metrics(subject: str, inputs: dict[str, xr.Dataset], args: argparse.
     inputs : dict of str to xarray.Dataset
         ``connectome, signal, fit``, and ``simulation`` where there is one.
     args : argparse.Namespace
-        ``params`` with ``model.name`` and ``analyse.fcd``.
+        ``params`` with ``model.name``, ``analyse.fcd`` and, if there are rewired controls, ``analyse.controls.rewire``.
 
     Returns
     -------
@@ -35,7 +35,12 @@ def subject_metrics(subject: str, inputs: dict[str, xr.Dataset], args: argparse.
 
     params = args.params
     return score_subject(
-        subject, params["model"]["name"], fcd=params["analyse"]["fcd"], seed=params["seed"], **inputs
+        subject,
+        params["model"]["name"],
+        fcd=params["analyse"]["fcd"],
+        seed=params["seed"],
+        rewire=params["analyse"].get("controls", {}).get("rewire", 0),
+        **inputs,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from brainloom.analysis.cohort_scores import SubjectFC
+    from brainloom.analysis.generalisation import SubjectFeatures
 
 # Without simulation where none was run.
 LISTS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
@@ -44,6 +45,7 @@ class Cohort:
     electric: dict[str, xr.Dataset] = field(default_factory=dict)
     curves: dict[str, xr.Dataset] = field(default_factory=dict)
     unpooled: dict[str, str] = field(default_factory=dict)
+    recorded: dict[str, SubjectFeatures] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     metrics: list[pd.DataFrame] = field(default_factory=list)
     parameters: list[tuple] = field(default_factory=list)
@@ -173,6 +175,7 @@ def collect(args: argparse.Namespace) -> Cohort:
     StoreError
         A file is damaged, belongs to another subject, or has other regions than the first subject.
     """
+    from brainloom.analysis.generalisation import subject_features
     from brainloom.analysis.metric_rows import averaged_rows
     from brainloom.store import is_failed
 
@@ -219,6 +222,7 @@ def collect(args: argparse.Namespace) -> Cohort:
             cohort.motion[subject] = float(found["dvars_median"]), str(found["dvars_unit"])
         if "fc" in inputs["signal"]:
             cohort.subjects.append(subject_fc(subject, inputs))
+            cohort.recorded[subject] = subject_features(inputs["signal"], inputs.get("pooled"))
         cohort.electric[subject] = electric_part(inputs["signal"])
         cohort.metrics.append(averaged_rows(inputs["metrics"]))
         cohort.parameters += parameter_rows(subject, model, inputs["fit"], inputs["posterior"])
@@ -288,7 +292,9 @@ def group_study(args: argparse.Namespace) -> None:
     """
     import pandas as pd
 
+    from brainloom.analysis.attenuation import with_corrected
     from brainloom.analysis.cohort_scores import score_cohort
+    from brainloom.analysis.generalisation import generalisation_rows
     from brainloom.analysis.group_effects import COLUMNS as EFFECT_COLUMNS
     from brainloom.analysis.meeg_scores import group_mean_scores
     from brainloom.analysis.metric_rows import COLUMNS
@@ -306,6 +312,8 @@ def group_study(args: argparse.Namespace) -> None:
         for subject, split, metric, value in group_mean_scores(cohort.electric)
     ]
     rest = [pd.DataFrame(means, columns=list(COLUMNS))] if means else []
+    more = generalisation_rows(cohort.recorded, model)
+    rest += [more] if len(more) else []
     table = pd.concat([pd.DataFrame(columns=list(COLUMNS)), *cohort.metrics, *rest], ignore_index=True)
     table, ds = score_cohort(
         cohort.subjects,
@@ -317,10 +325,12 @@ def group_study(args: argparse.Namespace) -> None:
     )
     if cohort.curves:
         held_out = {one.subject: one.test for one in cohort.subjects}
-        more, found, reason = reliability_part(cohort.curves, held_out, model, params["seed"])
-        table = pd.concat([table, pd.DataFrame(more, columns=list(COLUMNS))], ignore_index=True)
+        scored, found, reason = reliability_part(cohort.curves, held_out, model, params["seed"])
+        table = pd.concat([table, pd.DataFrame(scored, columns=list(COLUMNS))], ignore_index=True)
         ds = ds.merge(found, combine_attrs="no_conflicts")
         warnings += [reason] if reason else []
+    table, unreliable = with_corrected(table, {one.subject: one.n_frames for one in cohort.subjects})
+    warnings += unreliable
     if args.pool is not None:
         ds, reason = with_pool(ds, read_kind(args.pool, "pool"))
         lost = [f"No pooled fit of sub-{subject}: {why}." for subject, why in cohort.unpooled.items()]

@@ -17,6 +17,7 @@ from brainloom.steps._lists import written_out
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import xarray as xr
 
     from brainloom.cohort.pool import Member
@@ -83,6 +84,7 @@ class Usable:
     hashes: dict[str, str] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     setup: FitSetup | None = None
+    frequency: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def collect(args: argparse.Namespace) -> Usable:
@@ -120,6 +122,7 @@ def collect(args: argparse.Namespace) -> Usable:
         except DataError as err:
             found.failed[subject] = str(err)
             continue
+        found.frequency[subject] = signal["frequency"].values
         # one program for all: a cohort with one asymmetric connectome takes the general solver
         found.setup = own if found.setup is None or found.setup.symmetric else found.setup
     return found
@@ -137,6 +140,7 @@ def pool_study(args: argparse.Namespace) -> None:
     from brainloom.cohort.batch import Settings
     from brainloom.cohort.pool import Pooled, pool_cohort
     from brainloom.cohort.pooled_dataset import cohort_dataset, subject_dataset
+    from brainloom.cohort.pooled_features import with_features
     from brainloom.store import failed_dataset, write_dataset
 
     params, settings = args.params, args.params["pool"]
@@ -180,7 +184,9 @@ def pool_study(args: argparse.Namespace) -> None:
         if not reason and found is not None:
             place = places[subject]
             try:
-                ds = subject_dataset(found, usable.members[place], place, usable.labels)
+                member, theta = usable.members[place], found.outcomes[place].theta
+                ds = subject_dataset(found, member, place, usable.labels)
+                ds = with_features(ds, found.setup, member.problem, theta, usable.frequency[subject])
             except DataError as err:
                 reason = str(err)
         if reason:

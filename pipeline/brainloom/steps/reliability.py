@@ -103,8 +103,8 @@ def subject_reliability(subject: str, inputs: dict[str, xr.Dataset], args: argpa
     Returns
     -------
     xarray.Dataset
-        ``theta(strength, part, coordinate)`` of the own connectome, ``fc_model(strength, region, region_to)``,
-        ``fc_r_test, fc_r_train(strength, predictor)``, ``fc_r_validation(strength)``.
+        ``theta(strength, part, coordinate)`` of the own connectome, ``fc_model, fc_model_test(strength, region,
+        region_to)``, ``fc_r_test, fc_r_train(strength, predictor)``, ``fc_r_validation(strength)``.
     """
     import numpy as np
     import xarray as xr
@@ -150,6 +150,11 @@ def subject_reliability(subject: str, inputs: dict[str, xr.Dataset], args: argpa
             ("strength", "region", "region_to"),
             found.fc.astype(np.float32),
             {"units": "1", "long_name": "FC of the model fitted to the training part"},
+        ),
+        "fc_model_test": (
+            ("strength", "region", "region_to"),
+            found.fc_test.astype(np.float32),
+            {"units": "1", "long_name": "FC of the model fitted to the held-out part"},
         ),
         "fc_r_test": (
             ("strength", "predictor"),
