@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,8 +73,15 @@ def upper(matrix: np.ndarray) -> np.ndarray:
     (..., pair) array.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
-    rows, columns = np.triu_indices(matrix.shape[-1], k=1)
-    return matrix[..., rows, columns]
+    n = matrix.shape[-1]
+    return matrix.reshape(*matrix.shape[:-2], n * n)[..., _above_diagonal(n)]
+
+
+@lru_cache(maxsize=16)
+def _above_diagonal(n: int) -> np.ndarray:
+    """Places of the entries above the diagonal of a flattened (n, n) matrix."""
+    rows, columns = np.triu_indices(n, k=1)
+    return rows * n + columns
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:

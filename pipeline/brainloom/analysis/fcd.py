@@ -9,6 +9,9 @@ import numpy as np
 from brainloom.analysis.fc import functional_connectivity, upper
 from brainloom.core.exact import refuse_tracing
 
+# Relative to its power, a region's variance in a window below this is rounding.
+_ROUNDING = 1e-12
+
 
 def window_frames(seconds: float, tr: float) -> int:
     """Length in whole frames of a duration in seconds, at least 1."""
@@ -34,6 +37,8 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
     starts = range(0, len(x) - window + 1, step)
     if len(starts) == 0:
         return np.zeros((0, 0))
+    if np.isfinite(x).all():
+        return _row_correlation(_window_fc(x, window, step))
     parts = [x[start : start + window] for start in starts]
     parts = [part if np.isfinite(part).all() else part[np.isfinite(part).all(axis=1)] for part in parts]
     full = np.array([2 * len(part) >= window for part in parts])
@@ -43,6 +48,51 @@ def fcd(x: np.ndarray, window: int, step: int) -> np.ndarray:
             [upper(functional_connectivity(part)) for part, use in zip(parts, full, strict=True) if use]
         )
         matrix[np.ix_(full, full)] = functional_connectivity(rows.T)
+    return matrix
+
+
+def _window_fc(x: np.ndarray, window: int, step: int) -> np.ndarray:
+    """
+    Upper triangles of the FC of every window: (window, pair). A region that is constant in a window correlates 0.
+
+    Windows share most of their frames, so sums of products follow the window: frames that enter are added, frames that
+    leave are subtracted.
+    """
+    x = x - x.mean(axis=0)
+    scale = x.std(axis=0)
+    x = x / np.where(scale > 0, scale, 1.0)
+    n = x.shape[1]
+    starts = range(0, len(x) - window + 1, step)
+    rows, columns = np.triu_indices(n, k=1)
+    place, diagonal = rows * n + columns, np.arange(n) * (n + 1)
+    out = np.empty((len(starts), len(rows)))
+    products = x[:window].T @ x[:window]
+    for k, start in enumerate(starts):
+        if k and step < window:
+            come, gone = x[start - step + window : start + window], x[start - step : start]
+            products += come.T @ come
+            products -= gone.T @ gone
+        elif k:
+            products = x[start : start + window].T @ x[start : start + window]
+        mean = x[start : start + window].mean(axis=0)
+        power = products.ravel()[diagonal]
+        variance = power - window * mean**2
+        # Rounding of the sums leaves a constant region a variance of this order.
+        root = 1.0 / np.sqrt(np.where(variance > _ROUNDING * power, variance, np.inf))
+        covariance = products - np.outer(window * mean, mean)
+        covariance *= root[:, None]
+        covariance *= root
+        np.take(covariance.ravel(), place, out=out[k])
+    return np.clip(out, -1.0, 1.0, out=out)
+
+
+def _row_correlation(rows: np.ndarray) -> np.ndarray:
+    """Pearson correlation of every row with every other, 0 where a row is constant, diagonal 1."""
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    rows /= np.where(norm > 0, norm, 1.0)[:, None]
+    matrix = np.clip(rows @ rows.T, -1.0, 1.0)
+    np.fill_diagonal(matrix, 1.0)
     return matrix
 
 

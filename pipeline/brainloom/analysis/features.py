@@ -9,7 +9,6 @@ import numpy as np
 
 from brainloom.analysis.clean import (
     bandpass,
-    clean,
     detrend_only,
     observed,
     remove_global_signal,
@@ -38,10 +37,17 @@ def relative_variance(x: np.ndarray, tr: float, signal_config: Mapping[str, Any]
     -------
     (region,) float64 array with mean 1 (zeros when nothing varies).
     """
+    return _relative_variance(_filtered(x, tr, signal_config))
+
+
+def _filtered(x: np.ndarray, tr: float, signal_config: Mapping[str, Any]) -> np.ndarray:
+    """The band-passed series of one segment, without its scrubbed frames."""
     filtered = bandpass(x, tr, band=signal_config["band"], order=signal_config["filter_order"])
     filtered = without(filtered, observed(x))
-    if signal_config["global_signal_regression"]:
-        filtered = remove_global_signal(filtered)
+    return remove_global_signal(filtered) if signal_config["global_signal_regression"] else filtered
+
+
+def _relative_variance(filtered: np.ndarray) -> np.ndarray:
     variance = filtered.var(axis=0)
     mean = variance.mean()
     return variance / mean if mean > 0 else variance
@@ -81,10 +87,11 @@ def features(
     parts = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
     frames = [int(observed(part).sum()) for part in parts]
-    cleaned = _cleaned(parts, tr, signal_config)
+    filtered = [_filtered(part, tr, signal_config) for part in parts]
+    cleaned = [_standardised(x, observed(part)) for x, part in zip(filtered, parts, strict=True)]
     window, step = (window_frames(signal_config[key], tr) for key in ("fcd_window", "fcd_step"))
     spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
-    variance = [relative_variance(part, tr, signal_config) for part in parts]
+    variance = [_relative_variance(x) for x in filtered]
     return {
         "fc": _fc(cleaned, frames),
         "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
@@ -113,22 +120,18 @@ def fc_of_part(
     (region, region) array, float
     """
     parts = [np.asarray(part, dtype=np.float64) for part in segments]
-    cleaned = _cleaned(parts, tr, signal_config)
+    cleaned = [_standardised(_filtered(part, tr, signal_config), observed(part)) for part in parts]
     frames = [int(observed(part).sum()) for part in parts]
     return _fc(cleaned, frames), float(sum(effective_dof(x) for x in cleaned))
 
 
-def _cleaned(parts: Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]) -> list[np.ndarray]:
-    return [
-        clean(
-            part,
-            tr,
-            band=signal_config["band"],
-            order=signal_config["filter_order"],
-            global_signal_regression=signal_config["global_signal_regression"],
-        )
-        for part in parts
-    ]
+def _standardised(filtered: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Filtered frames scaled as `brainloom.analysis.clean.clean` does, lines of NaN for those that were scrubbed."""
+    if kept.all():
+        return zscore(filtered)
+    cleaned = np.full((len(kept), filtered.shape[1]), np.nan)
+    cleaned[kept] = zscore(filtered)
+    return cleaned
 
 
 def _fc(cleaned: Sequence[np.ndarray], frames: Sequence[int]) -> np.ndarray:

@@ -35,8 +35,10 @@ def order_parameter(
     (time,) array between 0 and 1, without the 10 frames at each end.
     """
     refuse_tracing("order_parameter", "brainloom.objectives.synchrony(dt=...) or metastability(dt=...)", x)
-    phase = np.angle(signal.hilbert(bandpass(x, tr, band=band, order=order), axis=0))
-    return np.abs(np.exp(1j * phase).mean(axis=1))[_EDGE:-_EDGE]
+    analytic = signal.hilbert(bandpass(x, tr, band=band, order=order), axis=0)
+    size = np.abs(analytic)
+    unit = np.where(size > 0.0, analytic, 1.0) / np.where(size > 0.0, size, 1.0)
+    return np.abs(unit.mean(axis=1))[_EDGE:-_EDGE]
 
 
 def metastability(
