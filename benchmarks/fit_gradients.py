@@ -250,7 +250,7 @@ def measure_moments(name: str) -> dict[str, Any]:
     from brainloom import Fitter
     from brainloom.fit.trainable import Trainable
     from brainloom.linear.rotating import resolvent_covariance
-    from brainloom.linear.symmetric import lyapunov_kernel, spectral_covariance
+    from brainloom.linear.symmetric import LyapunovKernel, spectral_covariance
 
     kind, n = name.split()[0], int(name.split()[1])
     if kind == "any":
@@ -275,7 +275,7 @@ def measure_moments(name: str) -> dict[str, Any]:
                 local = self.rate.value() + jnp.sum(w, axis=1)
                 if kind == "linear":
                     return spectral_covariance(
-                        w - jnp.diag(local), jnp.diag(self.noise.value() ** 2), lyapunov_kernel()
+                        w - jnp.diag(local), jnp.diag(self.noise.value() ** 2), LyapunovKernel()
                     )
                 jacobian = w - jnp.diag(local - 1j * omega)
                 return resolvent_covariance(

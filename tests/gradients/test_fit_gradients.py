@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from brainloom.fit.predict import objective
 from brainloom.fit.problem import make_problem, setup_from_config
 from brainloom.linear.lyapunov import lyapunov
-from brainloom.linear.symmetric import band_kernel, lyapunov_kernel, spectral_covariance
+from brainloom.linear.symmetric import BandKernel, LyapunovKernel, spectral_covariance
 from brainloom.models import HopfStep
 from brainloom.models.lowering import lower
 from brainloom.network import Network
@@ -131,9 +131,7 @@ def test_gradient_of_the_lyapunov_solution(is_complex):
     assert np.abs(slope).min() > 0
 
 
-@pytest.mark.parametrize(
-    "kernel", [lyapunov_kernel(), band_kernel(np.linspace(0.01, 0.1, 9), np.ones(9), 1.5)]
-)
+@pytest.mark.parametrize("kernel", [LyapunovKernel(), BandKernel(np.linspace(0.01, 0.1, 9), np.ones(9), 1.5)])
 @pytest.mark.parametrize("alike", [False, True])
 def test_gradient_of_the_covariance_of_a_symmetric_network(kernel, alike):
     rng = np.random.default_rng(4)

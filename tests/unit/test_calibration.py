@@ -20,7 +20,7 @@ from brainloom import Fitter, objectives
 from brainloom.fit import parameters as P
 from brainloom.linear.jacobian import network_jacobian
 from brainloom.linear.measured import stationary_covariance
-from brainloom.linear.symmetric import lyapunov_kernel, spectral_covariance
+from brainloom.linear.symmetric import LyapunovKernel, spectral_covariance
 
 N, TR, FRAMES, SUBJECTS = 80, 2.0, 600, 40
 RATE, COUPLING, SPREAD = -0.3, 0.3, 0.4
@@ -49,7 +49,7 @@ def predict(model) -> objectives.Covariance:
     values = model.parameter_values()
     jacobian = network_jacobian(model.structure("exp_euler", 0.1), values, {"x": jnp.zeros(N)})
     noise = jnp.diag(jnp.broadcast_to(values["noise_x"], (N,)) ** 2)
-    return objectives.Covariance(spectral_covariance(jacobian, noise, lyapunov_kernel()))
+    return objectives.Covariance(spectral_covariance(jacobian, noise, LyapunovKernel()))
 
 
 def recordings(covariances: np.ndarray, jacobian: np.ndarray, seed: int) -> np.ndarray:

@@ -8,7 +8,8 @@ from scipy.linalg import expm, solve_continuous_lyapunov
 
 from brainloom.fit.problem import MIN_NODES, REPORT_NODES, band_nodes
 from brainloom.linear.jacobian import network_jacobian
-from brainloom.linear.spectra import cross_spectrum, lagged_band_covariance, real_part_spectrum
+from brainloom.linear.rotating import band_covariance, observed_spectrum
+from brainloom.linear.spectra import cross_spectrum, lagged_band_covariance
 from brainloom.models import HopfStep
 from brainloom.models.lowering import lower
 from brainloom.network import Network
@@ -50,8 +51,10 @@ def test_covariance_at_a_lag_through_a_filter(lag):
 
     frequency, weight = tangent_nodes(400, 0.1)
     gain = 1.0 / (1.0 + (2 * np.pi * frequency * tau) ** 2) ** 2  # power, both filters
-    spectrum = real_part_spectrum(jnp.asarray(JACOBIAN), jnp.asarray(NOISE), frequency)
-    found = lagged_band_covariance(spectrum, frequency, weight * gain, lag)
+    found = band_covariance(JACOBIAN, NOISE, frequency, weight * gain, lag)
+    spectrum = cross_spectrum(jnp.asarray(JACOBIAN), jnp.asarray(NOISE), frequency)
+    summed = lagged_band_covariance(spectrum, frequency, weight * gain, lag)
+    np.testing.assert_allclose(summed, expected, rtol=0, atol=1e-8 * expected.max())
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * expected.max())
     asymmetry = np.abs(expected - expected.T).max() / expected.max()
     assert asymmetry < 1e-12 if lag == 0 else asymmetry > 0.01  # the direction of the lag is tested
@@ -70,20 +73,25 @@ def rotating():
     return jnp.asarray(half), jnp.diag(2 * noise**2), full, jnp.diag(np.tile(noise**2, 2))
 
 
-def test_real_part_of_a_rotating_network(rotating):
+def test_spectrum_of_the_real_part_of_a_rotating_network(rotating):
     half, half_noise, full, full_noise = rotating
     frequency = np.linspace(0.0, 0.3, 40)
-    expected = cross_spectrum(full, full_noise, frequency)[:, :N, :N]
-    found = real_part_spectrum(half, half_noise, frequency)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    for found, real in (
+        (observed_spectrum(half, half_noise, frequency), (full, full_noise)),
+        (observed_spectrum(jnp.asarray(JACOBIAN), jnp.asarray(NOISE), frequency), (JACOBIAN, NOISE)),
+    ):
+        both = cross_spectrum(*map(jnp.asarray, real), frequency)
+        expected = 2.0 * np.diagonal(np.asarray(both).real, axis1=1, axis2=2).T[:N]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 def test_covariance_of_a_rotating_network_at_a_lag(rotating):
     half, half_noise, full, full_noise = (np.asarray(x) for x in rotating)
     expected = (expm(1.3 * full) @ solve_continuous_lyapunov(full, -full_noise))[:N, :N]
     frequency = (np.arange(4000) + 0.5) * 0.005  # up to 20 Hz; the rest is below 1e-5
-    spectrum = real_part_spectrum(jnp.asarray(half), jnp.asarray(half_noise), frequency)
-    found = lagged_band_covariance(spectrum, frequency, np.full(4000, 2 * 0.005), 1.3)
+    found = band_covariance(
+        jnp.asarray(half), jnp.asarray(half_noise), frequency, np.full(4000, 2 * 0.005), 1.3
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -95,7 +103,7 @@ def band_errors(jacobian, noise, n_nodes):
     response = signal.freqz(*signal.butter(2, band, "bandpass", fs=1 / tr), worN=dense, fs=1 / tr)[1]
     nodes = [band_nodes(tr, band, 2, n_nodes), (dense, 2 * step * np.abs(response) ** 4)]
     found, expected = (
-        lagged_band_covariance(real_part_spectrum(jnp.asarray(jacobian), jnp.asarray(noise), f), f, w, 0.0)
+        band_covariance(jnp.asarray(jacobian), jnp.asarray(noise), jnp.asarray(f), jnp.asarray(w))
         for f, w in nodes
     )
     return np.abs(found - expected).max() / np.abs(expected).max()

@@ -25,25 +25,32 @@ def network(seed: int, *, alike: bool = False) -> tuple[np.ndarray, np.ndarray]:
     return jacobian, np.diag(0.5 + rng.random(N))
 
 
-def brute_force(jacobian: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def brute_force(jacobian: np.ndarray, noise: np.ndarray, lag: float) -> np.ndarray:
     """The sum, one inverse a node."""
     total = np.zeros((N, N), complex)
-    for frequency, weight in zip(FREQUENCY, WEIGHT, strict=True):
+    for frequency, weight in zip(FREQUENCY, weights_at(lag), strict=True):
         resolvent = np.linalg.inv(2j * np.pi * frequency * np.eye(N) - jacobian)
         total += weight * resolvent @ noise @ resolvent.conj().T
     return total
 
 
+def weights_at(lag: float) -> np.ndarray:
+    """Weights of the nodes, with a phase for covariances at a lag."""
+    return WEIGHT * np.exp(2j * np.pi * FREQUENCY * lag) if lag else WEIGHT
+
+
+@pytest.mark.parametrize("lag", [0.0, 1.7])
 @pytest.mark.parametrize("alike", [False, True])
-def test_it_is_the_sum_over_resolvents(alike):
+def test_it_is_the_sum_over_resolvents(alike, lag):
     jacobian, noise = network(1, alike=alike)
-    found = resolvent_covariance(jnp.asarray(jacobian), jnp.asarray(noise), FREQUENCY, WEIGHT)
+    found = resolvent_covariance(jnp.asarray(jacobian), jnp.asarray(noise), FREQUENCY, weights_at(lag))
     # rounding of an eigendecomposition, amplified by the width of the resonances
-    np.testing.assert_allclose(found, brute_force(jacobian, noise), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found, brute_force(jacobian, noise, lag), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("lag", [0.0, 1.7])
 @pytest.mark.parametrize("alike", [False, True])
-def test_derivatives(alike):
+def test_derivatives(alike, lag):
     jacobian, noise = network(2, alike=alike)
     rng = np.random.default_rng(3)
     direction = rng.normal(size=(N, N)) + 1j * np.diag(rng.normal(size=N))
@@ -51,12 +58,12 @@ def test_derivatives(alike):
 
     def value(t):
         moved = resolvent_covariance(
-            jacobian + t[0] * 0.01 * direction, noise * (1.0 + t[1]), jnp.asarray(FREQUENCY), WEIGHT
+            jacobian + t[0] * 0.01 * direction, noise * (1.0 + t[1]), jnp.asarray(FREQUENCY), weights_at(lag)
         )
         return jnp.sum(jnp.real(moved) * projection)
 
     def reference(t):
-        moved = brute_force(jacobian + t[0] * 0.01 * direction, noise * (1.0 + t[1]))
+        moved = brute_force(jacobian + t[0] * 0.01 * direction, noise * (1.0 + t[1]), lag)
         return float(np.sum(moved.real * projection))
 
     step = 1e-5

@@ -7,15 +7,15 @@ import pytest
 
 from brainloom.linear.lyapunov import lyapunov
 from brainloom.linear.spectra import cross_spectrum, lagged_band_covariance
-from brainloom.linear.symmetric import band_kernel, lyapunov_kernel, spectral_covariance
+from brainloom.linear.symmetric import BandKernel, LyapunovKernel, spectral_covariance
 
 N = 7
 FREQUENCY = np.linspace(0.005, 0.25, 25)
 WEIGHT = 0.01 * np.exp(-(((FREQUENCY - 0.06) / 0.04) ** 2))
 KERNELS = {
-    "lyapunov": lyapunov_kernel(),
-    "band": band_kernel(FREQUENCY, WEIGHT),
-    "lagged": band_kernel(FREQUENCY, WEIGHT, 3.0),
+    "lyapunov": LyapunovKernel(),
+    "band": BandKernel(FREQUENCY, WEIGHT),
+    "lagged": BandKernel(FREQUENCY, WEIGHT, 3.0),
 }
 
 

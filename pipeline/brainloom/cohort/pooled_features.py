@@ -10,10 +10,9 @@ import numpy as np
 import xarray as xr
 
 from brainloom.cohort.pooled_model import PooledSetup
-from brainloom.fit.predict import constrained, correlation, jacobian_and_noise
+from brainloom.fit.predict import constrained, jacobian_and_noise, seen_features
 from brainloom.fit.predictors import BOLD_FEATURES
 from brainloom.fit.problem import Problem
-from brainloom.linear.spectra import lagged_band_covariance, real_part_spectrum
 
 
 @partial(jax.jit, static_argnums=0)
@@ -40,20 +39,7 @@ def pooled_features(
     values = constrained(setup.own, problem, theta[: setup.own.space.size])
     jacobian, noise = jacobian_and_noise(setup.own, problem, values)
     shared = jnp.sqrt(noise)[:, None] * setup.loadings(theta)
-    drive = jnp.diag(noise) + shared @ shared.T
-    fine, weight = problem["fine_frequency"], problem["fine_weight"]
-    seen = real_part_spectrum(jacobian, drive, fine)
-    zero, one = (lagged_band_covariance(seen, fine, weight, lag) for lag in (0.0, problem["repetition_time"]))
-    variance = jnp.diag(zero)
-    every = real_part_spectrum(jacobian, drive, frequency)
-    psd = 2.0 * jnp.real(jnp.diagonal(every, axis1=1, axis2=2)).T
-    # Frequency 0 is left out of the integral and kept in the output, as Welch's method does.
-    step = frequency[1] - frequency[0]
-    return {
-        "lag1": correlation(zero, one),
-        "variance": variance / jnp.mean(variance),
-        "psd": psd / (step * jnp.sum(psd, axis=1, keepdims=True)),
-    }
+    return seen_features(problem, jacobian, jnp.diag(noise) + shared @ shared.T, frequency)
 
 
 def with_features(

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from brainloom.fit.problem import FitSetup, Problem
 from brainloom.linear.jacobian import local_jacobian, rotating_rate
 from brainloom.linear.lyapunov import lyapunov
-from brainloom.linear.rotating import resolvent_covariance
-from brainloom.linear.spectra import lagged_band_covariance, real_part_spectrum
-from brainloom.linear.symmetric import band_kernel, lyapunov_kernel, spectral_covariance
+from brainloom.linear.rotating import band_covariance, observed_spectrum
+from brainloom.linear.symmetric import BandKernel, LyapunovKernel, spectral_covariance
 
 Values = dict[str, jax.Array]
 
@@ -108,23 +107,18 @@ def driven_covariance(
     (region, region) array; twice the covariance of x for a rotating network.
     """
     if setup.through_band and (setup.rotating or not setup.symmetric):
-        # S_x(f) = (S_z(f) + conj(S_z(-f))) / 4 for x = Re z; a real network is its own real part
-        frequency, weight = problem["frequency"], problem["band_weight"] * (0.25 if setup.rotating else 0.5)
-        both = jnp.concatenate([frequency, -frequency])
-        complex_jacobian = jacobian.astype(jnp.result_type(jacobian, jnp.complex64))
-        weights = jnp.concatenate([weight, weight])
-        return jnp.real(resolvent_covariance(complex_jacobian, noise, both, weights))
+        return band_covariance(jacobian, noise, problem["frequency"], problem["band_weight"])
     if setup.rotating or not setup.symmetric:
         mean = jnp.mean(jnp.imag(jnp.diag(jacobian)))
         still = jacobian - 1j * mean * jnp.eye(len(noise)) if setup.rotating else jacobian
         return jnp.real(lyapunov(still, noise.astype(still.dtype)))
     scale = jnp.sqrt(values["gain_in"] / values["gain_out"])
     similar = jacobian * scale[None, :] / scale[:, None]
-    kernel = (
-        band_kernel(problem["frequency"], problem["band_weight"]) if setup.through_band else lyapunov_kernel()
-    )
+    band = BandKernel(problem["frequency"], problem["band_weight"])
     inner = spectral_covariance(
-        0.5 * (similar + similar.T), noise / (scale[:, None] * scale[None, :]), kernel
+        0.5 * (similar + similar.T),
+        noise / (scale[:, None] * scale[None, :]),
+        band if setup.through_band else LyapunovKernel(),
     )
     return inner * scale[:, None] * scale[None, :]
 
@@ -137,25 +131,42 @@ def lag1_covariances(setup: FitSetup, problem: Problem, values: Values) -> tuple
     -------
     two (region, region) arrays: ``[i, j]`` is ``<x_i(t + lag) x_j(t)>``
     """
-    spectrum, frequency, weight = _band_spectrum(problem, *jacobian_and_noise(setup, problem, values))
-    lags = (0.0, problem["repetition_time"])
-    zero, one = (lagged_band_covariance(spectrum, frequency, weight, lag) for lag in lags)
-    return zero, one
-
-
-def _band_spectrum(
-    problem: Problem, jacobian: jax.Array, noise: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    frequency = problem["frequency"]
-    spectrum = real_part_spectrum(jacobian, jnp.diag(noise), frequency)
-    return spectrum, frequency, problem["band_weight"]
-
-
-def model_spectrum(setup: FitSetup, problem: Problem, values: Values, frequency: jax.Array) -> jax.Array:
-    """Power spectral density of x, one-sided, up to the noise scale: (region, frequency)."""
     jacobian, noise = jacobian_and_noise(setup, problem, values)
-    spectrum = real_part_spectrum(jacobian, jnp.diag(noise), frequency)
-    return 2.0 * jnp.real(jnp.diagonal(spectrum, axis1=1, axis2=2)).T
+    band = (jacobian, jnp.diag(noise), problem["frequency"], problem["band_weight"])
+    return band_covariance(*band), band_covariance(*band, problem["repetition_time"])
+
+
+def seen_features(
+    problem: Problem, jacobian: jax.Array, noise: jax.Array, frequency: jax.Array
+) -> dict[str, jax.Array]:
+    """
+    What a recording would show of a network besides FC, in the units of the data's features.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its fine quadrature and repetition time.
+    jacobian, noise
+        As in `band_covariance`.
+    frequency : (frequency,) array
+        Hz, evenly spaced, from 0.
+
+    Returns
+    -------
+    dict
+        ``lag1`` (region, region) and ``variance`` (region,), relative to its mean, through the band; ``psd`` (region,
+        frequency), of unit variance.
+    """
+    band = (jacobian, noise, problem["fine_frequency"], problem["fine_weight"])
+    zero, one = band_covariance(*band), band_covariance(*band, problem["repetition_time"])
+    variance = jnp.diag(zero)
+    # Frequency 0 is left out of the integral and kept in the output, as Welch's method does.
+    spectrum, step = observed_spectrum(jacobian, noise, frequency), frequency[1] - frequency[0]
+    return {
+        "lag1": correlation(zero, one),
+        "variance": variance / jnp.mean(variance),
+        "psd": spectrum / (step * jnp.sum(spectrum, axis=1, keepdims=True)),
+    }
 
 
 def correlation(covariance: jax.Array, lagged: jax.Array | None = None) -> jax.Array:

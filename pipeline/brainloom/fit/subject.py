@@ -19,8 +19,7 @@ from brainloom.fit.predict import (
     correlation,
     covariance,
     jacobian_and_noise,
-    lag1_covariances,
-    model_spectrum,
+    seen_features,
 )
 from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
 from brainloom.fit.problem import FitSetup, Problem, make_problem, setup_from_config
@@ -173,19 +172,9 @@ def _evaluate(
 ) -> dict[str, jax.Array]:
     """Features of the fitted model at the linear-noise level, in the units of the data's features."""
     values = constrained(setup, problem, theta)
-    fine = {"frequency": problem["fine_frequency"], "band_weight": problem["fine_weight"]}
-    zero, one = lag1_covariances(setup, problem | fine, values)
-    variance = jnp.diag(zero)
-    # Frequency 0 is left out of the integral and kept in the output, as Welch's method does.
-    spectrum = model_spectrum(setup, problem, values, frequency)
-    step = frequency[1] - frequency[0]
-    return {
-        "fc": correlation(covariance(setup, problem, values)),
-        "lag1": correlation(zero, one),
-        "variance": variance / jnp.mean(variance),
-        "psd": spectrum / (step * jnp.sum(spectrum, axis=1, keepdims=True)),
-        "jacobian": jacobian_and_noise(setup, problem, values)[0],
-    }
+    jacobian, noise = jacobian_and_noise(setup, problem, values)
+    features = seen_features(problem, jacobian, jnp.diag(noise), frequency)
+    return {"fc": correlation(covariance(setup, problem, values)), "jacobian": jacobian} | features
 
 
 def _dataset(

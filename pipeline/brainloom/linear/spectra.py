@@ -31,21 +31,6 @@ def cross_spectrum(jacobian: jax.Array, noise: jax.Array, frequency: jax.Array) 
     return resolvent @ noise.astype(complex_type) @ jnp.conj(jnp.swapaxes(resolvent, -1, -2))
 
 
-def real_part_spectrum(jacobian: jax.Array, noise: jax.Array, frequency: jax.Array) -> jax.Array:
-    """
-    Cross-spectral density of ``x = Re z`` for a rotating network with circular noise.
-
-    With ``E[z z^T] = 0``: ``S_x(f) = (S_z(f) + conj(S_z(-f))) / 4``. A real network is its own real part.
-
-    Parameters and returns as in `cross_spectrum`; `frequency` non-negative.
-    """
-    if not jnp.iscomplexobj(jacobian):
-        return cross_spectrum(jacobian, noise, frequency)
-    both = cross_spectrum(jacobian, noise, jnp.concatenate([frequency, -frequency]))
-    positive, negative = jnp.split(both, 2)
-    return 0.25 * (positive + jnp.conj(negative))
-
-
 def lagged_band_covariance(
     spectrum: jax.Array, frequency: jax.Array, weight: jax.Array, lag: float
 ) -> jax.Array:
@@ -55,7 +40,7 @@ def lagged_band_covariance(
     Parameters
     ----------
     spectrum : (f, n, n) complex array
-        From `real_part_spectrum` at the nodes of the quadrature.
+        From `cross_spectrum` at the nodes of the quadrature.
     frequency, weight : (f,) arrays
         Nodes, and twice their quadrature weight times the filter's power gain.
     lag : float

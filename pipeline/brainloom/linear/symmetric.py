@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-# kernel(eigenvalues) -> (K, dK): K[i, j] = k(l_i, l_j), symmetric, and dK[i, j] = its derivative in l_i.
-Kernel = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 # Pairs of eigenvalues closer than this (relative to the largest) count as equal in derivatives: the
 # divided difference loses digits below it, the limit is exact to its size.
 DEGENERATE = 1e-6
 
 
-def lyapunov_kernel() -> Kernel:
+class LyapunovKernel(NamedTuple):
     """Kernel ``-1 / (l_i + l_j)`` of the stationary covariance (the Lyapunov equation in eigenvectors)."""
 
-    def kernel(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """K[i, j] = k(l_i, l_j), symmetric, and its derivative in l_i: two (n, n) arrays."""
         total = values[:, None] + values[None, :]
         return -1.0 / total, 1.0 / total**2
 
-    return kernel
 
-
-def band_kernel(frequency: jax.Array, weight: jax.Array, lag: float = 0.0) -> Kernel:
+class BandKernel(NamedTuple):
     """
     Kernel of the covariance seen through a filter.
 
-    ``k(l_i, l_j) = sum_n weight_n Re[ cos(w_n lag) / ((i w_n - l_i) (-i w_n - l_j)) ]``, the quadrature of
+    ``k(l_i, l_j) = sum_n weight_n cos(w_n lag) Re[ 1 / ((i w_n - l_i) (-i w_n - l_j)) ]``, the quadrature of
     ``2 int |B|^2 R(w) Q R(w)^H df`` over positive frequencies. With a lag only the symmetric part is given
     (the network is reversible in the coordinates where its Jacobian is symmetric).
 
-    Parameters
+    Attributes
     ----------
     frequency : (node,) array
         Hz.
@@ -43,18 +38,30 @@ def band_kernel(frequency: jax.Array, weight: jax.Array, lag: float = 0.0) -> Ke
     lag : float
         Seconds.
     """
-    omega = 2.0 * jnp.pi * jnp.asarray(frequency)
-    root = weight * jnp.cos(omega * lag)
 
-    def kernel(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u = 1.0 / (1j * omega[None, :] - values[:, None])
-        right = jnp.conj(u).T
-        return jnp.real((u * root) @ right), jnp.real((u**2 * root) @ right)
+    frequency: jax.Array
+    weight: jax.Array
+    lag: float = 0.0
 
-    return kernel
+    def __call__(self, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """K[i, j] = k(l_i, l_j), symmetric, and its derivative in l_i: two (n, n) arrays."""
+        omega = 2.0 * jnp.pi * jnp.asarray(self.frequency)
+        weight = self.weight * jnp.cos(omega * self.lag)
+        # Re 1 / ((i w - l)(-i w - m)) = (w^2 + l m) / ((w^2 + l^2)(w^2 + m^2)): two real products of matrices
+        slow = 1.0 / (omega**2 + values[:, None] ** 2)
+        fast = values[:, None] * slow
+        right = jnp.concatenate([slow, fast], axis=1).T
+        left = jnp.concatenate([slow * omega**2 * weight, fast * weight], axis=1)
+        change = jnp.concatenate(
+            [-2.0 * fast * slow * omega**2 * weight, (slow - 2.0 * fast**2) * weight], axis=1
+        )
+        return left @ right, change @ right
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+Kernel = LyapunovKernel | BandKernel
+
+
+@jax.custom_jvp
 def spectral_covariance(m: jax.Array, q: jax.Array, kernel: Kernel) -> jax.Array:
     """
     Covariance ``V [ (V' Q V) * K ] V'`` of a network with symmetric Jacobian ``M = V diag(l) V'``.
@@ -65,8 +72,8 @@ def spectral_covariance(m: jax.Array, q: jax.Array, kernel: Kernel) -> jax.Array
         Symmetric Jacobian, 1/s.
     q : (n, n) array
         Symmetric noise covariance rate.
-    kernel : callable
-        From `lyapunov_kernel` or `band_kernel`.
+    kernel : LyapunovKernel or BandKernel
+        Its arrays are constants: derivatives in them are not given.
 
     Returns
     -------
@@ -88,9 +95,9 @@ def _evaluate(m: jax.Array, q: jax.Array, kernel: Kernel) -> tuple:
 
 
 @spectral_covariance.defjvp
-def _spectral_covariance_jvp(kernel: Kernel, primals: tuple, tangents: tuple) -> tuple:
-    m, q = primals
-    dm, dq = tangents
+def _spectral_covariance_jvp(primals: tuple, tangents: tuple) -> tuple:
+    m, q, kernel = primals
+    dm, dq, _ = tangents
     out, values, vectors, inner, k, dk = _evaluate(m, q, kernel)
     d = vectors.T @ (0.5 * (dm + dm.T)) @ vectors
     term = divided_term(d, values, inner, k, dk)
