@@ -158,12 +158,13 @@ def _fingerprints(out: CohortScores, subjects: Sequence[SubjectFC], model: str) 
 
 def _reliability(out: CohortScores, subjects: Sequence[SubjectFC], model: str, seed: int) -> None:
     """Of the data between training and test part: ICC(3,1) of every edge, discriminability of FC."""
-    values = np.array([[fisher_z(s.train), fisher_z(s.test)] for s in subjects])
-    edges = icc31(values)
+    whole = np.array([[fisher_z(upper(s.train)), fisher_z(upper(s.test))] for s in subjects])
+    each = icc31(whole)
+    edges = np.full(subjects[0].train.shape, np.nan)
+    rows, columns = np.triu_indices(len(edges), 1)
+    edges[rows, columns] = edges[columns, rows] = each
     out.put("fc_icc", _PAIR, edges, "ICC(3,1) of FC (Fisher z) between training and test part")
-    median = np.nanmedian(edges[np.triu_indices(len(edges), 1)])
-    out.add("group", model, "test", "ceiling", {"icc": median})
-    whole = upper(values)
+    out.add("group", model, "test", "ceiling", {"icc": np.nanmedian(each)})
     whole = whole[np.isfinite(whole).all(axis=(1, 2))]
     if len(whole) >= 2:
         found = discriminability(whole[:, 0], whole[:, 1], seed=seed)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brainloom.analysis.fc import average_correlations, fc_correlation
+from brainloom.analysis.fc import fc_correlation, fisher_z
 
 # Eigenvalues below this are noise of a short, band-passed recording; the score does not depend on the exact value.
 _FLOOR = 1e-4
+#: The weight is chosen on this many subjects at most, evenly spaced: more change its score by less than rounding of the grid.
+MAX_CHOOSERS = 200
 
 
 def matrix_log(matrix: np.ndarray) -> np.ndarray:
@@ -65,10 +67,18 @@ def leave_one_out_mean(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     if len(matrices) < 2:
         raise ValueError("a leave-one-out mean needs at least two subjects")
-    return [
-        average_correlations([other for k, other in enumerate(matrices) if k != own])
-        for own in range(len(matrices))
-    ]
+    if len(matrices) == 2:
+        return [matrices[1].copy(), matrices[0].copy()]
+    # One sum for all: as many means as subjects, each over all others, would take the square of their number.
+    total = np.sum([fisher_z(matrix) for matrix in matrices], axis=0)
+    ones = np.all([np.diagonal(matrix) == 1.0 for matrix in matrices])
+    means = []
+    for matrix in matrices:
+        mean = np.tanh((total - fisher_z(matrix)) / (len(matrices) - 1))
+        if ones:
+            np.fill_diagonal(mean, 1.0)
+        means.append(mean)
+    return means
 
 
 def choose_weight(
@@ -82,7 +92,7 @@ def choose_weight(
     Parameters
     ----------
     early, group, validation : sequences of (region, region) arrays
-        One a subject. None of them may hold test data of any subject.
+        One a subject. None of them may hold test data of any subject. Of more than `MAX_CHOOSERS` subjects, so many.
     grid : sequence of float
         Weights that are tried.
 
@@ -91,14 +101,21 @@ def choose_weight(
     weight : float
     scores : (weight,) array, mean `fc_r` over subjects at each weight of the grid
     """
-    logs = [(matrix_log(own), matrix_log(others)) for own, others in zip(early, group, strict=True)]
-    scores = np.array(
-        [
-            np.mean([fc_correlation(mix(*pair, w), v) for pair, v in zip(logs, validation, strict=True)])
-            for w in grid
-        ]
-    )
+    if not len(early) == len(group) == len(validation):
+        raise ValueError(
+            f"{len(early)}, {len(group)} and {len(validation)} matrices are not of the same subjects"
+        )
+    chosen = np.unique(np.linspace(0, len(early) - 1, min(len(early), MAX_CHOOSERS)).round().astype(int))
+    scores = np.mean([_mixture_scores(early[k], group[k], validation[k], grid) for k in chosen], axis=0)
     return float(grid[int(np.argmax(scores))]), scores
+
+
+def _mixture_scores(
+    own: np.ndarray, others: np.ndarray, target: np.ndarray, grid: Sequence[float]
+) -> list[float]:
+    """Score of the mixture with each weight of a grid."""
+    logs = matrix_log(own), matrix_log(others)
+    return [fc_correlation(mix(*logs, weight), target) for weight in grid]
 
 
 def rescale_weight(weight: float, dof_chosen: float, dof_used: float) -> float:

@@ -99,7 +99,8 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
     def of(split: str) -> np.ndarray:
         return signal["fc"].sel(split=split).values.astype(np.float64)
 
-    predictions = {"ceiling": of("train")}
+    train = of("train")
+    predictions = {"ceiling": train}
     if "fc_model" in inputs["fit"]:
         model = inputs["fit"]["fc_model"].sel(predictor="model").values.astype(np.float64)
         predictions = {"model_analytic": model} | predictions
@@ -111,7 +112,7 @@ def subject_fc(subject: str, inputs: dict[str, xr.Dataset]) -> SubjectFC:
 
     return SubjectFC(
         subject=subject,
-        train=of("train"),
+        train=train,
         test=of("test"),
         early=signal["fc_early"].values.astype(np.float64),
         validation=of("validation"),
