@@ -15,6 +15,22 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "training data would score. A model can pass it only by removing noise.",
     ),
     (
+        "Of attainable",
+        "Held-out FC correlation divided by the square root of the reliability of the held-out FC (Spearman 1904), which is estimated "
+        "from its correlation with the training FC. 1 is a perfect model of the FC that both parts share: an upper bound that no fit to a "
+        "finite recording reaches in the mean. A subject whose parts hardly correlate has a large and uncertain ratio.",
+    ),
+    (
+        "Stationary null",
+        "Phase-randomised copies of the training part as predictors of the held-out part: a stationary linear process with the spectra "
+        "and correlations of that part, without a model and without a connectome.",
+    ),
+    (
+        "Discriminability",
+        "Probability that two measurements of one subject are closer (Euclidean distance) than one of them is to a measurement of "
+        "another subject; 0.5 by chance, 1 at best. p: subjects permuted.",
+    ),
+    (
         "Group mean",
         "Mean FC of all other subjects. A personalised model that does not beat it has not shown that it is "
         "personal.",

@@ -12,6 +12,7 @@ import numpy as np
 
 from brainloom.report import sections, tables
 from brainloom.report.effect_sections import effect_section
+from brainloom.report.generalisation_sections import generalisation_section
 from brainloom.report.glossary import ELECTRIC, GLOSSARY
 from brainloom.report.meeg_figures import summarise_electric
 from brainloom.report.meeg_sections import electric_modalities, meeg_section
@@ -112,6 +113,7 @@ def _context(results: Results, records: list[dict], bands: tuple) -> dict:
     context |= sections.headline_section(results, usable, group)
     context |= sections.cohort_section(results, summaries, pages)
     context |= sections.fit_section(results, usable, group, *bands)
+    context |= generalisation_section(results)
     context |= reliability_section(results)
     context |= meeg_section(results, usable)
     context |= sections.parameter_section(results, usable)

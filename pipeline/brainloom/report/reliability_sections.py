@@ -90,6 +90,15 @@ def reliability_sentences(ds: xr.Dataset) -> list[str]:
     out.append(
         f"Median ICC(3,1) of its regional parameters between both halves of the data: {', '.join(texts)}."
     )
+    if "reliability_discriminability" in ds:
+        found = ds["reliability_discriminability"].isel(reliability_strength=chosen)
+        p = ds["reliability_discriminability_p_value"].isel(reliability_strength=chosen)
+        kinds = {"fc": "FC of the models", "parameters": "parameters"}
+        texts = [
+            f"{text} {number(float(found.sel(reliability_of=key)), 2)} (p {number(float(p.sel(reliability_of=key)), 4)})"
+            for key, text in kinds.items()
+        ]
+        out.append(f"Discriminability between both halves of the data: {', '.join(texts)}; chance is 0.5.")
     better: list[str] = []
     alike: list[str] = []
     for name in ds["reliability_control"].values.astype(str):
@@ -187,6 +196,9 @@ def _pooling(ds: xr.Dataset) -> dict:
             "rank": int(ds["pool_rank"][k]),
             "strength": f"{float(ds['pool_strength'][k]):g}",
             "learned": "learned" if bool(ds["pool_learned"][k]) else "one for all",
+            "maps": f"{float(ds['pool_maps'][k]):g}" if float(ds["pool_maps"][k]) else "off",
+            "directions": int(ds["pool_directions"][k]),
+            "target": "shrunk" if bool(ds["pool_shrunk"][k]) else "own",
             "score": number(float(mean[k])),
             "chosen": "yes" if k == chosen else "",
         }
@@ -195,8 +207,39 @@ def _pooling(ds: xr.Dataset) -> dict:
     weight = ds["pool_own_weight"].values
     text = (
         "Every subject was fitted again around a prior from the others (predictor Model (pooled)). The number of common inputs, "
-        "the strength of the prior and the weight of the own FC were chosen inside the training parts; after "
+        "the strength of the prior, what it learns of the cohort and the weight of the own FC were chosen inside the training parts; after "
         f"rescaling by effective degrees of freedom the own FC weighs {number(float(weight.min()), 2)} to "
         f"{number(float(weight.max()), 2)}."
     )
-    return {"rows": rows, "text": text}
+    return {"rows": rows, "text": text, "maps": _maps(ds), "text_of_maps": _text_of_maps(ds, chosen)}
+
+
+def _text_of_maps(ds: xr.Dataset, chosen: int) -> str:
+    if "pool_map_coefficient" not in ds:
+        return ""
+    strength = float(ds["pool_maps"][chosen])
+    kept = (
+        f"were kept (strength {strength:g})"
+        if strength
+        else "did not improve the validation score and are off"
+    )
+    return (
+        f"Brain maps as regional priors {kept}. Coefficients in the fields of the fits to the other subjects: log of the field "
+        "per standard deviation of the map, with jackknife standard errors over subjects or folds. These say how alike subjects "
+        "are, not whether a smooth map without meaning would do as well: maps of the brain share spatial autocorrelation."
+    )
+
+
+def _maps(ds: xr.Dataset) -> list[dict]:
+    if "pool_map_coefficient" not in ds:
+        return []
+    return [
+        {
+            "field": str(field),
+            "map": str(name),
+            "coefficient": number(float(ds["pool_map_coefficient"][i, j])),
+            "error": number(float(ds["pool_map_error"][i, j])),
+        }
+        for i, field in enumerate(ds["pool_field"].values)
+        for j, name in enumerate(ds["pool_map"].values)
+    ]

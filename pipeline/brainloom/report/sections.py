@@ -6,6 +6,7 @@ import numpy as np
 
 from brainloom.report import cohort_figures, parameter_figures, score_figures, tables
 from brainloom.report.figure import Figure, draw
+from brainloom.report.generalisation_sections import attainable_sentences
 from brainloom.report.headline import held_out_scores, summary_sentences, tiles
 from brainloom.report.meeg_sections import electric_modalities, meeg_sentences, meeg_tiles
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
@@ -33,6 +34,7 @@ def headline_section(results: Results, usable: list[SubjectSummary], group: Grou
         seed=int(results.params["seed"]),
         simulated=results.simulated,
     )
+    sentences += attainable_sentences(results.metrics)
     if electric_modalities(results):
         if not found:
             sentences = sentences[:1]
