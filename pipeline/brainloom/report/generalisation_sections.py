@@ -140,19 +140,20 @@ def dynamics_sentences(metrics: pd.DataFrame) -> list[str]:
                 + ("within " if near else f"{signed(model - own)} farther, so not within ")
                 + f"{FCD_MARGIN:g} of the run-to-run distance."
             )
-        nulls = [name for name in ("stationary_surrogate", NULL) if name in ks]
-        if len(both) and nulls:
-            named = " and ".join(
-                f"of the {'held-out' if name != NULL else 'training'} part {number(ks[name].mean())}"
-                for name in nulls
+        if len(both) and "stationary_surrogate" in ks:
+            null = float(ks["stationary_surrogate"].mean())
+            known = (
+                f"Stationary surrogates of the training part, which know as much as the model, are {number(ks[NULL].mean())} from it, "
+                f"those of the held-out part itself {number(null)}. "
+                if NULL in ks
+                else f"Stationary surrogates of the held-out part itself are {number(null)} from it. "
             )
-            beaten = model < min(float(ks[name].mean()) for name in nulls)
             verdict = (
-                "The simulated model is closer than these."
-                if beaten
-                else "The simulated model is not closer than these, so its distance is no evidence of dynamics beyond a stationary linear process."
+                "The simulated model is closer than all of them."
+                if model < min(null, float(ks[NULL].mean()) if NULL in ks else null)
+                else "As a stationary linear process comes as close, the distance is no evidence of dynamics beyond one."
             )
-            out.append(f"Stationary surrogates {named}. {verdict}")
+            out.append(known + verdict)
     values = scores(metrics, metric="metastability", split="test")
     if {"model_simulated", "empirical"} <= set(values.columns):
         null = (
