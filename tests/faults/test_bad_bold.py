@@ -212,6 +212,12 @@ def test_runs_too_short_for_blocks() -> None:
     status, reason = preprocess("signal", ["02"], signal={"splits": "blocks", "block": 120.0})["02"]
     assert status == "failed"
     assert "sub-02: run 2 has 334 frames, too few for two blocks of 167 and a gap of" in reason
+    lines(RUN2, slice(0, 300))()
+    assert_only_02_is_refused(
+        f"{RUN2}: sub-02 has 299 frames, which leaves 147 for a block; at least 156 are needed (three times the padding "
+        "of the filter), so set a longer signal.block or leave the subject out",
+        signal={"splits": "blocks", "block": 101.0, "filter_order": 8},
+    )
 
 
 def test_short_runs_suffice_when_they_are_not_halved() -> None:

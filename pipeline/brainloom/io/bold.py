@@ -233,9 +233,10 @@ def _check_frames(
     shortest = min(stop - start for start, stop in borders)
     if shortest < needed:
         where = {"halves": "each half", "blocks": "a block"}.get(cut.how, "the run")
+        fix = "set a longer signal.block" if cut.how == "blocks" else "add a longer run"
         raise DataError(
             f"{path}: {who} has {frames} frames, which leaves {shortest} for {where}; "
-            f"at least {needed} are needed ({reason}), so add a longer run or leave the subject out"
+            f"at least {needed} are needed ({reason}), so {fix} or leave the subject out"
         )
     return borders
 
