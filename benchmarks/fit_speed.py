@@ -21,11 +21,11 @@ from brainloom.core.runtime import configure
 configure(threads=1, precision="float64")
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 
+from brainloom.cohort.batch import Settings, fit_batch  # noqa: E402
 from brainloom.cohort.settings import step_settings  # noqa: E402
 from brainloom.core.config import load_config, validate_config  # noqa: E402
-from brainloom.fit.optimise import fit_starts  # noqa: E402
 from brainloom.fit.predict import objective  # noqa: E402
 from brainloom.fit.subject import subject_problem, subject_setup  # noqa: E402
 from brainloom.io.hcp import SUBJECTS  # noqa: E402
@@ -70,12 +70,13 @@ def measure(study: str, folder: Path) -> dict[str, float]:
         problem = subject_problem(setup, settings, connectome, signal)
         starts = setup.space.starts(starts_n, jax.random.key(0))
         gradient = jax.jit(jax.value_and_grad(objective, argnums=2), static_argnums=0)
+        work = ([problem] * starts_n, np.asarray(starts), Settings(max_steps))
         if index == 0:  # compile
-            jax.block_until_ready(fit_starts(setup, problem, starts, 1, max_steps))
+            fit_batch(objective, setup, [problem], work[1][:1], Settings(max_steps))
         start = time.perf_counter()
-        fits = jax.block_until_ready(fit_starts(setup, problem, starts, starts_n, max_steps))
+        found = fit_batch(objective, setup, *work)
         per_start.append((time.perf_counter() - start) / starts_n)
-        steps.append(float(jnp.mean(fits.n_steps)))
+        steps.append(statistics.mean(one.n_steps for one in found))
         jax.block_until_ready(gradient(setup, problem, starts[0]))
         for _ in range(20):
             start = time.perf_counter()

@@ -13,11 +13,13 @@ import numpy as np
 import xarray as xr
 
 from brainloom.analysis.signal_dataset import signal_dataset
+from brainloom.cohort.batch import Outcome, Settings, fit_batch
+from brainloom.cohort.fits import fit_subject
 from brainloom.core.config import validate_config
-from brainloom.fit.predict import constrained, correlation, covariance, lag1_covariances
+from brainloom.fit.predict import constrained, correlation, covariance, lag1_covariances, objective
 from brainloom.fit.problem import FitSetup, Problem
 from brainloom.fit.space import FitSpace
-from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
+from brainloom.fit.subject import subject_problem, subject_setup
 from brainloom.models import get_model
 
 TR = 0.72
@@ -110,3 +112,8 @@ def subject_fit(model: str, subject: str = "1") -> xr.Dataset:
     """The fit dataset, with all controls."""
     config, wiring, recorded = subject_inputs(model, subject)
     return fit_subject(subject, wiring, recorded, connectome("2"), config, None)
+
+
+def fits_of(setup: FitSetup, problem: Problem, starts: np.ndarray, max_steps: int = 400) -> list[Outcome]:
+    """One problem fitted from several starts."""
+    return fit_batch(objective, setup, [problem] * len(starts), np.asarray(starts), Settings(max_steps))

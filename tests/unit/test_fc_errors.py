@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from small_fits import LABELS, N, connectome, small_config, subject_fit, subject_inputs
 
+from brainloom.cohort.batch import Settings, fit_batch
 from brainloom.fit.fc_errors import laplace
-from brainloom.fit.optimise import fit_starts
 from brainloom.fit.posterior import posterior_dataset
-from brainloom.fit.predict import functional_connectivity
+from brainloom.fit.predict import functional_connectivity, objective
 from brainloom.fit.problem import make_problem, setup_from_config
 
 NU, PRIOR_SD = 400.0, 0.3
@@ -35,11 +35,8 @@ def sampled_correlation(fc, rng):
 def refits(setup, problem, truths, rng):
     """Estimate of each true point from its own sample."""
     model_fc = jax.jit(jax.vmap(lambda theta: functional_connectivity(setup, problem, theta)))
-    found = []
-    for theta, fc in zip(truths, np.asarray(model_fc(truths)), strict=True):
-        target = {"fc": jnp.asarray(sampled_correlation(fc, rng))}
-        found.append(fit_starts(setup, problem | target, jnp.asarray(theta)[None], 1, 400).theta[0])
-    return np.stack(found)
+    problems = [problem | {"fc": sampled_correlation(fc, rng)} for fc in np.asarray(model_fc(truths))]
+    return np.stack([one.theta for one in fit_batch(objective, setup, problems, truths, Settings(400))])
 
 
 def test_errors_of_refits_have_the_stated_size(one_field):

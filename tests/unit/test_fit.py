@@ -12,6 +12,7 @@ from small_fits import (
     N,
     connectome,
     exact_targets,
+    fits_of,
     small_config,
     subject_fit,
     subject_inputs,
@@ -19,7 +20,6 @@ from small_fits import (
 )
 
 from brainloom.fit.gauge import fix_gauge
-from brainloom.fit.optimise import fit_starts
 from brainloom.fit.predict import (
     constrained,
     correlation,
@@ -84,10 +84,9 @@ def test_every_point_of_the_space_is_a_stable_network(model, symmetric):
 def test_without_a_penalty_the_true_parameters_come_back(model):
     setup, problem, truth = case(model)
     starts = setup.space.starts(2, jax.random.key(0))
-    fits = fit_starts(setup, problem | {"penalty": np.asarray(0.0)}, starts, 2, 400)
-    first = np.asarray(fits.history)[:, 0]
-    for theta, loss, start in zip(np.asarray(fits.theta), fits.loss, first, strict=True):
-        assert loss < 1e-10 * start
+    for fit in fits_of(setup, problem | {"penalty": np.asarray(0.0)}, starts):
+        theta = fit.theta
+        assert fit.loss < 1e-10 * fit.history[0]
         noise = slice(2 + N, 2 + 2 * N)
         off = theta - truth
         off[noise] -= off[noise].mean()  # FC does not tell the scale of the noise
@@ -133,29 +132,12 @@ def test_coordinates_have_names_and_places():
     }  # fmt: skip
 
 
-def test_fewer_starts_share_the_compiled_program():
-    setup, problem, _ = case("LinearStep")
-    starts = setup.space.starts(2, jax.random.key(0))
-    fit_starts.clear_cache()
-    both = fit_starts(setup, problem, starts, 2, 400)
-    one = fit_starts(setup, problem, starts, 1, 400)
-    other = fit_starts(setup, problem | {"weights": problem["weights"][::-1, ::-1]}, starts, 1, 400)
-    assert fit_starts._cache_size() == 1
-    for found, expected in zip(one[:3], both[:3], strict=True):
-        np.testing.assert_array_equal(found[0], expected[0])
-        assert np.isnan(found[1]).all() and not np.isnan(expected[1]).all()
-    assert one.n_steps.tolist() == [int(both.n_steps[0]), 0] and one.converged.tolist() == [True, False]
-    assert other.loss[0] != one.loss[0]
-    again = fit_starts(setup, problem, starts, 2, 400)
-    np.testing.assert_array_equal(again.theta, both.theta)
-
-
 def test_a_start_without_a_finite_objective_is_not_taken():
     setup, problem, _ = case("LinearStep")
     starts = setup.space.starts(2, jax.random.key(0)).at[0].set(1e4)  # overflows
-    fits = fit_starts(setup, problem, starts, 2, 400)
-    assert not np.isfinite(fits.loss[0]) and not bool(fits.converged[0]) and int(fits.n_steps[0]) == 1
-    assert fits.loss[1] < 1e-4
+    lost, found = fits_of(setup, problem, starts)
+    assert np.isnan(lost.loss) and not lost.converged
+    assert found.loss < 1e-4
 
 
 @pytest.mark.parametrize("noise_level, saturation", [(0.1, 1.0), (0.02, 5.0)])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from small_fits import LABELS, small_config, subject_fit, subject_inputs
+from small_fits import LABELS, fits_of, small_config, subject_fit, subject_inputs
 
+from brainloom.cohort.fits import fit_subject
 from brainloom.cohort.settings import step_settings
 from brainloom.core.config import validate_config
 from brainloom.core.errors import ConfigError
 from brainloom.fit.predict import objective
 from brainloom.fit.search import CHOICES, search_starts_by
-from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
+from brainloom.fit.subject import subject_problem, subject_setup
 
 NO_CONTROLS = {
     "other_subject": False,
@@ -93,20 +94,19 @@ def test_the_penalty_counts_in_units_of_the_prior():
 @pytest.mark.parametrize("backend", CHOICES)
 def test_every_backend_finds_the_same_optimum(backend):
     setup, problem = case(parameters={"coupling": {}, "homotopic": {}}, backend=backend)
-    starts = setup.space.starts(3, jax.random.key(0))[1:]
+    starts = setup.space.starts(3, jax.random.key(0))[1:2]
     steps = 80 if backend in ("cmaes", "nevergrad") else 200
-    wanted = search_starts_by("lbfgs", setup, problem, starts, 1, 200)
-    found = search_starts_by(backend, setup, problem, starts, 1, steps)
+    wanted = fits_of(setup, problem, starts, 200)[0]
+    found = search_starts_by(backend, setup, problem, starts, steps, jax.random.key(1))
     # the loss is flat to 1e-8 over so little: each ends where its own criterion says
-    np.testing.assert_allclose(found.theta[0], wanted.theta[0], atol=5e-3)
-    np.testing.assert_allclose(found.loss[0], wanted.loss[0], rtol=1e-4)
-    assert found.history.shape == (2, steps) and found.theta.shape == wanted.theta.shape
+    np.testing.assert_allclose(found.theta[0], wanted.theta, atol=5e-3)
+    np.testing.assert_allclose(found.loss[0], wanted.loss, rtol=1e-4)
+    assert found.history.shape == (1, steps) and found.theta.shape == starts.shape
     taken = int(found.n_steps[0])
     assert (
         float(found.history[0, taken - 1]) == float(found.loss[0])
         and np.isnan(found.history[0, taken:]).all()
     )
-    assert np.isnan(found.loss[1]) and np.isnan(found.theta[1]).all() and int(found.n_steps[1]) == 0
 
 
 def test_the_weight_of_fc_is_that_of_the_objective():

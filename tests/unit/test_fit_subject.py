@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 from small_fits import N, connectome, subject_fit, subject_inputs
 
+from brainloom.cohort.fits import fit_subject
 from brainloom.core.errors import DataError
 from brainloom.fit.controls import control_connectomes
-from brainloom.fit.subject import fit_subject
 
 CONTROLS = [
     "control_other_subject", "control_edge_shuffle:0", "control_edge_shuffle:1", "control_distance_shuffle:0",

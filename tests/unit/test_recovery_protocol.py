@@ -12,9 +12,9 @@ from small_fits import LABELS, N, connectome, small_config, subject_inputs
 from brainloom.analysis.recovery_scores import recovery_rows, summarise
 from brainloom.analysis.signal_dataset import signal_dataset, stored_design, stored_runs
 from brainloom.analysis.splits import Design
+from brainloom.cohort.fits import fit_subject
+from brainloom.cohort.recovery import recover_subject, simulated_signal
 from brainloom.core.errors import DataError
-from brainloom.fit.recovery import recover_subject, simulated_signal
-from brainloom.fit.subject import fit_subject
 from brainloom.report.parameter_figures import recovery_table
 from brainloom.steps.recover import main as recover
 from brainloom.steps.recovery_group import main as recovery_group

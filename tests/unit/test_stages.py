@@ -12,6 +12,7 @@ import xarray as xr
 from small_fits import LABELS, TR, connectome, small_config, true_theta
 
 from brainloom.analysis.signal_dataset import signal_dataset
+from brainloom.cohort.fits import fit_subject
 from brainloom.cohort.settings import step_settings
 from brainloom.core.config import validate_config
 from brainloom.core.config_stages import STAGE_DEFAULTS
@@ -20,7 +21,7 @@ from brainloom.fit import fitter as fitter_module
 from brainloom.fit.realise import fitted_network, stationary_start
 from brainloom.fit.simulated import SHARES, Stage, coordinates_network
 from brainloom.fit.simulated_targets import DECIDING, FITTED, StageObjective, stage_targets
-from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
+from brainloom.fit.subject import subject_problem, subject_setup
 from brainloom.observe.filters import BandPass
 from brainloom.simulate import Simulator
 

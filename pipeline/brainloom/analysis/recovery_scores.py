@@ -28,7 +28,7 @@ def recovery_rows(ds: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     ds : xarray.Dataset
-        As `brainloom.fit.recovery.recover_subject` makes it, with the attribute ``subject``.
+        As `brainloom.cohort.recovery.recover_subject` makes it, with the attribute ``subject``.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from brainloom.core.errors import BrainloomError
+from brainloom.core.runtime import compiling_alone
 from brainloom.fit.lbfgs import Search, begin, run
 
 Objective = Callable[[Any, dict[str, Any], jax.Array], jax.Array]
@@ -21,6 +22,8 @@ CPU_SLOTS, ACCELERATOR_SLOTS = 8, 256
 # Evaluations between two looks at which fits have ended.
 ROUND = 32
 AXIS = "fit"
+# Of the memory of an accelerator.
+SHARE = 0.8
 
 
 class MemoryBudgetError(BrainloomError, ValueError):
@@ -112,7 +115,8 @@ def fit_batch(
         Evaluate the slots as one batch, as accelerators like it, or in turns, which is faster on a CPU and lets
         ended fits rest. By default what suits the device. Numbers agree to rounding.
     memory : float, optional
-        Bytes that the program may take on each device; slots are halved until it does.
+        Bytes that the program may take on each device; slots are halved until it does. By default most of what an
+        accelerator has; not limited on a CPU.
     devices : sequence of jax devices, optional
         Slots are spread over them; the first device alone by default on a CPU, all of them on accelerators.
     tell : callable, optional
@@ -135,9 +139,11 @@ def fit_batch(
         return []
     devices = list(devices) if devices is not None else _devices()
     on_cpu = devices[0].platform == "cpu"
+    memory = memory or _most_of(devices[0])
     together = not on_cpu if side_by_side is None else side_by_side
     wanted = slots or (CPU_SLOTS if on_cpu else ACCELERATOR_SLOTS * len(devices))
-    n_slots = min(max(wanted, 1), len(problems))
+    # in turns an empty slot costs nothing, and with one number of slots there is one program
+    n_slots = min(max(wanted, 1), len(problems)) if together or slots else wanted
     n_slots = -(-n_slots // len(devices)) * len(devices)
     arrays = [{name: np.asarray(value) for name, value in problem.items()} for problem in problems]
     points = np.asarray(starts)
@@ -151,6 +157,8 @@ def fit_batch(
                 "or fit fewer parameters"
             )
         n_slots = max(n_slots // 2 // len(devices), 1) * len(devices)
+    with compiling_alone("fit_batch"):
+        bench.go()  # nobody is in yet: compiles, and computes nothing
     waiting = iter(range(len(problems)))
     held: dict[int, int] = {}
     found: dict[int, Outcome] = {}
@@ -272,6 +280,12 @@ def _insert(
 def _devices() -> list[Any]:
     found = jax.local_devices()
     return found[:1] if found[0].platform == "cpu" else found
+
+
+def _most_of(device: Any) -> float | None:
+    """Bytes of a device that may be used; None where it does not tell, as CPUs do not."""
+    known = device.memory_stats() or {}
+    return SHARE * known["bytes_limit"] if "bytes_limit" in known else None
 
 
 def _check(problems: Sequence[Mapping[str, Any]], starts: np.ndarray) -> None:

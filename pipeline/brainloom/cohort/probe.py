@@ -214,8 +214,8 @@ def time_models(config: Mapping[str, Any], subject: str, folder: Path) -> dict[s
         from brainloom.fit.realise_spectral import simulate_subject_spectral as simulate
         from brainloom.fit.spectral import fit_subject_spectral as fit_subject
     else:
+        from brainloom.cohort.fits import fit_subject
         from brainloom.fit.realise import simulate_subject as simulate
-        from brainloom.fit.subject import fit_subject
 
     connectome, signal = (read_dataset(folder / f"{kind}.zarr.zip") for kind in ("connectome", "signal"))
     clock = _Clock()
@@ -283,30 +283,31 @@ def _trimmed(params: dict[str, Any]) -> dict[str, Any]:
 def _time_search(params: dict[str, Any], connectome: Any, signal: Any, spectral: bool) -> tuple[float, int]:
     """Seconds of a step of the search, whose program is compiled already, and how many it took."""
     import jax
+    import numpy as np
 
-    setup: Any
-    search: Any
+    clock = _Clock()
     if spectral:
         from brainloom.fit.spectral_problem import spectral_problem
-        from brainloom.fit.spectral_search import search_starts as search
+        from brainloom.fit.spectral_search import search_starts
 
-        setup, problem = spectral_problem(params, connectome, signal)
-    else:
-        from brainloom.fit.optimise import fit_starts as search
-        from brainloom.fit.subject import subject_problem, subject_setup
+        whole, target = spectral_problem(params, connectome, signal)
+        arguments = (whole, target, whole.space.starts(1, jax.random.key(0)), 1, STEPS)
+        jax.block_until_ready(search_starts(*arguments))
+        clock.lap()
+        fits = jax.block_until_ready(search_starts(*arguments))
+        steps = max(int(fits.n_steps[0]), 1)
+        return clock.lap() / steps, steps
+    from brainloom.cohort.batch import Settings, fit_batch
+    from brainloom.fit.predict import objective
+    from brainloom.fit.subject import subject_problem, subject_setup
 
-        setup = subject_setup(params, connectome)
-        problem = subject_problem(setup, params, connectome, signal)
-    starts = setup.space.starts(1, jax.random.key(0))
-    weights = connectome["weights"].values.copy()
-    weights[range(len(weights)), range(len(weights))] = 0.0
-    problem = problem | {"weights": jax.numpy.asarray(weights, starts.dtype)}
-    arguments = (setup, problem, starts, 1, STEPS)
-    jax.block_until_ready(search(*arguments))
-    clock = _Clock()
-    fits = jax.block_until_ready(search(*arguments))
-    steps = max(int(fits.n_steps[0]), 1)
-    return clock.lap() / steps, steps
+    setup = subject_setup(params, connectome)
+    problem = subject_problem(setup, params, connectome, signal)
+    starts = np.asarray(setup.space.starts(1, jax.random.key(0)))
+    fit_batch(objective, setup, [problem], starts, Settings(STEPS))
+    clock.lap()
+    found = fit_batch(objective, setup, [problem], starts, Settings(STEPS))[0]
+    return clock.lap() / max(found.n_steps, 1), max(found.n_steps, 1)
 
 
 def _segment(

@@ -1,4 +1,4 @@
-"""Fit the model and its controls one after the other: connectomes, starts, checkpoints, and their common dataset."""
+"""Fit models and their controls: connectomes, starts, checkpoints, and the dataset that all ways of fitting share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import xarray as xr
 
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
-from brainloom.core.runtime import compiling_alone
 from brainloom.fit import checkpoint
 from brainloom.fit.controls import control_connectomes
 
@@ -39,50 +38,67 @@ BOLD_FEATURES = {
 }
 
 
-@dataclass(frozen=True)
-class Route:
+class Fits(NamedTuple):
     """
-    What differs between ways of fitting.
+    Results of all starts of a task.
 
     Attributes
     ----------
-    problem : dict
-        Arrays of the fit; ``weights`` are replaced by those of each connectome.
-    starts : callable
-        ``(n_starts, key) -> (n_starts, size) array``.
-    search : callable
-        ``(problem, starts, n_starts) -> fits`` with ``theta, history, loss, n_steps, converged``, all with an axis of
-        starts; those from `n_starts` on are not used. The compiled program does not depend on `n_starts`.
-    describe : callable
-        ``(problem, fits, best) -> dict``: what else is kept, ``margin`` and ``value_<name>`` of every start among it.
-    depends : tree of arrays
-        What a result depends on besides `problem`.
-    lost : str
-        What happened, and what to do, where no start of the model ended; ``{n}`` starts.
-    refine : callable, optional
-        ``(name, problem, found, label) -> found``: what follows the search of a predictor; `label` is that of its
-        checkpoint.
+    theta : (start, size) array
+        Best points.
+    history : (start, step) array
+        Objective at every step, NaN after the end.
+    loss : (start,) array
+        At the best point; not finite where the fit failed.
+    n_steps, converged : (start,) arrays
     """
 
+    theta: Any
+    history: Any
+    loss: Any
+    n_steps: Any
+    converged: Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One connectome to fit to a recording: that of the subject, or a control.
+
+    Attributes
+    ----------
+    subject, name : str
+        Label of the subject; ``model`` or the name of the control.
+    problem : dict of arrays
+        With the weights of this connectome.
+    starts : (start, size) array
+    label : str
+        Of its checkpoint: differs with everything that the result depends on.
+    """
+
+    subject: str
+    name: str
     problem: dict[str, Any]
-    starts: Callable[[int, jax.Array], jax.Array]
-    search: Callable[[dict[str, Any], jax.Array, int], Any]
-    describe: Callable[[dict[str, Any], Any, int], Found]
-    depends: Any
-    lost: str
-    refine: Callable[[str, dict[str, Any], Found, str], Found] | None = None
+    starts: jax.Array
+    label: str
 
 
-def fit_predictors(
+# search(tasks, keep): fits every task and gives the results of each to `keep` as soon as all its starts have ended.
+Search = Callable[[Sequence[Task], Callable[[Task, Any], None]], None]
+
+
+def predictor_tasks(
     subject: str,
     connectome: xr.Dataset,
     donor: xr.Dataset | None,
     config: Mapping,
-    checkpoints: Path | None,
-    route: Route,
-) -> dict[str, Found]:
+    *,
+    problem: dict[str, Any],
+    starts: Callable[[int, jax.Array], jax.Array],
+    depends: Any,
+) -> list[Task]:
     """
-    Fit the connectome of a subject and its controls.
+    What is to be fitted for a subject: its connectome and the controls.
 
     Parameters
     ----------
@@ -93,20 +109,17 @@ def fit_predictors(
         Connectome of another subject.
     config : mapping
         Sections ``model, fit, seed``; ``controls, modality, code`` where there are some.
-    checkpoints : pathlib.Path, optional
-        Folder where each finished predictor is kept.
-    route : Route
+    problem : dict of arrays
+        ``weights`` are replaced by those of each connectome.
+    starts : callable
+        ``(n_starts, key) -> (n_starts, size) array``.
+    depends : tree of arrays
+        What a result depends on besides `problem`.
 
     Returns
     -------
-    dict of str to dict
-        ``model`` and the names of the controls, each with ``theta, history, loss, n_steps, converged, best`` and what
-        the route describes.
-
-    Raises
-    ------
-    DataError
-        No start of the model ended.
+    list of Task
+        ``model`` first.
     """
     weights = connectome["weights"].values
     settings = config.get("controls")
@@ -118,39 +131,96 @@ def fit_predictors(
         )
     )
     fit, key = config["fit"], named_key(config["seed"], "fit", subject)
-    room = max(fit["starts"], fit["control_starts"] if controls else 1)  # one shape, so one program, for all
-    results = {}
+    tasks = []
     for name, wiring in {"model": weights, **controls}.items():
-        n_starts = fit["starts"] if name == "model" else fit["control_starts"]
-        starts = route.starts(n_starts, key)
-        starts = jnp.concatenate([starts, jnp.zeros((room - n_starts, starts.shape[1]))])
-        task = route.problem | {"weights": jnp.asarray(wiring * (1.0 - np.eye(len(wiring))), starts.dtype)}
+        first = starts(fit["starts"] if name == "model" else fit["control_starts"], key)
+        given = problem | {"weights": jnp.asarray(wiring * (1.0 - np.eye(len(wiring))), first.dtype)}
         searched = {key: value for key, value in fit.items() if key != "stages"}
-        read = [config.get("modality"), searched, config["model"], config.get("code"), n_starts]
-        arrays = _flat({"task": task, "depends": route.depends, "starts": starts})
+        read = [config.get("modality"), searched, config["model"], config.get("code")]
         # Donors and seeds are told apart by their arrays, subjects by the folder name.
+        arrays = _flat({"task": given, "depends": depends, "starts": first})
         digest = checkpoint.task_hash(json.dumps(read, sort_keys=True, default=str), arrays)
         label = f"sub-{subject}_{name.replace(':', '-')}_{digest}"
-        found = checkpoint.load(checkpoints, label)
-        if found is None:
-            found = _fit_one(route, task, starts, n_starts)
-            checkpoint.save(checkpoints, label, found)
-        if name == "model" and not np.isfinite(found["loss"]).any():
-            raise DataError(f"sub-{subject}: {route.lost.format(n=n_starts)}")
-        results[name] = found if route.refine is None else route.refine(name, task, found, label)
-    return results
+        tasks.append(Task(subject, name, given, first, label))
+    return tasks
 
 
-def _fit_one(route: Route, task: dict[str, Any], starts: jax.Array, n_starts: int) -> Found:
-    """Fit one connectome and evaluate the best start."""
-    with compiling_alone("fit"):
-        route.search(task, starts, 0)  # no start: compiles, and computes nothing
-    fits = route.search(task, starts, n_starts)
-    loss = np.asarray(fits.loss)
-    best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
-    common = ("theta", "history", "loss", "n_steps", "converged")
-    found = route.describe(task, fits, best) | {name: getattr(fits, name) for name in common} | {"best": best}
-    return {name: np.asarray(value) for name, value in found.items()}
+def fit_tasks(
+    tasks: Sequence[Task],
+    search: Search,
+    describe: Callable[[Task, Any, int], Found],
+    checkpoints: Path | None,
+) -> dict[str, Found]:
+    """
+    Fit what has no checkpoint yet, and keep each task as soon as it is done.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    search : callable
+        See `Search`; its results have the attributes of `Fits`.
+    describe : callable
+        ``(task, fits, best) -> dict``: what else is kept, ``margin`` and ``value_<name>`` of every start among it.
+    checkpoints : pathlib.Path, optional
+        Folder of the checkpoints.
+
+    Returns
+    -------
+    dict of str to dict
+        By label: ``theta, history, loss, n_steps, converged, best`` and what `describe` gives.
+    """
+    found = {}
+    for task in tasks:
+        known = checkpoint.load(checkpoints, task.label)
+        if known is not None:
+            found[task.label] = known
+
+    def keep(task: Task, fits: Any) -> None:
+        loss = np.asarray(fits.loss)
+        best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
+        common = {name: getattr(fits, name) for name in Fits._fields}
+        made = describe(task, fits, best) | common | {"best": best}
+        found[task.label] = {name: np.asarray(value) for name, value in made.items()}
+        checkpoint.save(checkpoints, task.label, found[task.label])
+
+    search([task for task in tasks if task.label not in found], keep)
+    return found
+
+
+def subject_results(
+    tasks: Sequence[Task],
+    found: Mapping[str, Found],
+    lost: str,
+    refine: Callable[[Task, Found], Found] = lambda task, found: found,
+) -> dict[str, Found]:
+    """
+    Results of the tasks of one subject by predictor.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        From `predictor_tasks`.
+    found : dict
+        From `fit_tasks`.
+    lost : str
+        What happened, and what to do, where no start of the model ended; ``{n}`` starts.
+    refine : callable
+        What follows the search of a predictor.
+
+    Returns
+    -------
+    dict of str to dict
+        ``model`` and the names of the controls.
+
+    Raises
+    ------
+    DataError
+        No start of the model ended.
+    """
+    for task in tasks:
+        if task.name == "model" and not np.isfinite(found[task.label]["loss"]).any():
+            raise DataError(f"sub-{task.subject}: {lost.format(n=len(task.starts))}")
+    return {task.name: refine(task, found[task.label]) for task in tasks}
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:
@@ -184,7 +254,7 @@ def predictor_dataset(
     Parameters
     ----------
     results : dict
-        From `fit_predictors`.
+        From `subject_results`.
     own : sequence of str
         Names by which `results` know the parameters.
     parameters : mapping
@@ -197,35 +267,45 @@ def predictor_dataset(
     xarray.Dataset
     """
     names, n = list(results), len(labels)
+    room = max(len(found["loss"]) for found in results.values())
 
     def estimates(found: Found) -> np.ndarray:
         rows = [found[f"value_{name}"] for name in own]
         return np.stack([row[:, None] * np.ones(n) if row.ndim == 1 else row for row in rows], axis=1)
 
+    def of_starts(values: np.ndarray) -> np.ndarray:
+        """A control may have had fewer starts than the model."""
+        empty = np.nan if values.dtype.kind == "f" else 0
+        missing = [(0, room - len(values)), *[(0, 0)] * (values.ndim - 1)]
+        return np.pad(values, missing, constant_values=empty)
+
     def stack(name: str) -> np.ndarray:
         return np.stack([results[one][name] for one in names])
 
+    def starts(name: str) -> np.ndarray:
+        return np.stack([of_starts(results[one][name]) for one in names])
+
     each = ("predictor", "start")
-    steps = max(1, int(stack("n_steps").max()))
+    steps = max(1, int(starts("n_steps").max()))
     data: dict[str, Any] = {
         "estimate": (
             (*each, "parameter", "region"),
-            np.stack([estimates(results[one]) for one in names]),
+            np.stack([of_starts(estimates(results[one])) for one in names]),
             {"long_name": "estimate, in the unit of the parameter"},
         ),
         "theta": (
             (*each, "coordinate"),
-            stack("theta"),
+            starts("theta"),
             {"units": "1", "long_name": "unconstrained coordinate"},
         ),
         "loss": (
             (*each, "step"),
-            stack("history")[:, :, :steps],
+            starts("history")[:, :, :steps],
             {"units": "1", "long_name": "objective at each step"},
         ),
-        "final_loss": (each, stack("loss"), {"units": "1", "long_name": "objective reached"}),
-        "n_steps": (each, stack("n_steps"), {"units": "1", "long_name": "steps taken"}),
-        "converged": (each, stack("converged"), {"long_name": "stopped by itself"}),
+        "final_loss": (each, starts("loss"), {"units": "1", "long_name": "objective reached"}),
+        "n_steps": (each, starts("n_steps"), {"units": "1", "long_name": "steps taken"}),
+        "converged": (each, starts("converged"), {"long_name": "stopped by itself"}),
         "best_start": (("predictor",), stack("best"), {"long_name": "start with the lowest objective"}),
         "stability_margin": (
             ("predictor",),
@@ -240,7 +320,7 @@ def predictor_dataset(
     coords: dict[str, Any] = {
         "predictor": ("predictor", np.array(names, dtype=str)),
         "family": ("predictor", np.array([family(name) for name in names], dtype=str)),
-        "start": ("start", np.arange(results["model"]["theta"].shape[0])),
+        "start": ("start", np.arange(room)),
         "parameter": ("parameter", np.array(parameters["parameter"], dtype=str)),
         "scope": ("parameter", np.array(parameters["scope"], dtype=str)),
         "unit": ("parameter", np.array(parameters["unit"], dtype=str)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from brainloom.core.runtime import compiling_alone
 from brainloom.engine import Arrays
 from brainloom.fit.predict import correlation
-from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
+from brainloom.fit.predictors import (
+    Found,
+    Task,
+    fit_tasks,
+    predictor_dataset,
+    predictor_tasks,
+    subject_results,
+)
 from brainloom.fit.problem import band_nodes
 from brainloom.fit.spectral_model import (
     Problem,
@@ -82,16 +90,30 @@ def fit_subject_spectral(
     """
     setup, problem = spectral_problem(config, connectome, signal)
     grids, max_steps = _grids(setup, config, signal), int(config["fit"]["max_steps"])
-    route = Route(
-        problem=problem,
-        starts=setup.space.starts,
-        search=lambda task, starts, n: search_starts(setup, task, starts, n, max_steps),
-        describe=lambda task, fits, best: _describe(setup, task, fits, best, grids),
-        depends=grids,
-        lost="the fit found no stable network from any of {n} starts; "
+    tasks = predictor_tasks(
+        subject, connectome, donor, config, problem=problem, starts=setup.space.starts, depends=grids
+    )
+    room = max(len(task.starts) for task in tasks)  # one shape, so one program, for all
+
+    def search(tasks: Sequence[Task], keep: Callable[[Task, Search], None]) -> None:
+        for task in tasks:
+            starts = jnp.pad(task.starts, [(0, room - len(task.starts)), (0, 0)])
+            with compiling_alone("fit"):
+                search_starts(
+                    setup, task.problem, starts, 0, max_steps
+                )  # no start: compiles, computes nothing
+            fits = search_starts(setup, task.problem, starts, len(task.starts), max_steps)
+            keep(task, Search(*(values[: len(task.starts)] for values in fits)))
+
+    found = fit_tasks(
+        tasks, search, lambda task, fits, best: _describe(setup, task.problem, fits, best, grids), checkpoints
+    )
+    results = subject_results(
+        tasks,
+        found,
+        "the fit found no stable network from any of {n} starts; "
         "change model.parameters or fit.parameters.k.start, or raise fit.starts",
     )
-    results = fit_predictors(subject, connectome, donor, config, checkpoints, route)
     return _dataset(setup, config, results, connectome, signal, problem)
 
 

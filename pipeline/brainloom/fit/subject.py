@@ -1,10 +1,9 @@
-"""Fit one subject: the model on its own connectome and on the control connectomes, as one dataset."""
+"""Fits of one subject by the linearised model: what a fit is given, what is kept of it, and its dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ import xarray as xr
 
 from brainloom.core.errors import DataError
 from brainloom.fit.gauge import fix_gauge
-from brainloom.fit.optimise import Fits
 from brainloom.fit.predict import (
     constrained,
     correlation,
@@ -21,11 +19,9 @@ from brainloom.fit.predict import (
     jacobian_and_noise,
     seen_features,
 )
-from brainloom.fit.predictors import Found, Route, fit_predictors, predictor_dataset
+from brainloom.fit.predictors import Fits, Found, predictor_dataset
 from brainloom.fit.problem import FitSetup, Problem, make_problem, setup_from_config
-from brainloom.fit.search import search_starts_by
 from brainloom.fit.space import GLOBAL
-from brainloom.fit.stages import simulate_stages, stage_variables, stages_of
 from brainloom.linear.jacobian import stability_margin
 
 UNITS = {
@@ -82,84 +78,20 @@ def subject_problem(setup: FitSetup, config: Mapping, connectome: xr.Dataset, si
     )
 
 
-def fit_subject(
-    subject: str,
-    connectome: xr.Dataset,
-    signal: xr.Dataset,
-    donor: xr.Dataset | None,
-    config: Mapping,
-    checkpoints: Path | None,
-) -> xr.Dataset:
-    """
-    Fit a subject from several starts, and its controls.
-
-    Parameters
-    ----------
-    subject : str
-        Label.
-    connectome, signal : xarray.Dataset
-    donor : xarray.Dataset, optional
-        Connectome of another subject.
-    config : mapping
-        Sections ``model, fit, controls, signal`` and ``seed``.
-    checkpoints : pathlib.Path, optional
-        Folder where each finished predictor is kept.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dimensions predictor, start, parameter, region, step, frequency; see docs/datasets.md.
-
-    Raises
-    ------
-    DataError
-        Regions differ, or the fit diverged from every start.
-    """
-    setup = subject_setup(config, connectome)
-    frequency = signal["frequency"].values
-    stages = stages_of(subject, setup, signal, config)
-
-    def refine(name: str, task: Problem, found: Found, label: str) -> Found:
-        def describe(task: Problem, theta: np.ndarray) -> Found:
-            values = _gauged(setup, task, jnp.asarray(theta), config)
-            jacobian = jacobian_and_noise(setup, task, constrained(setup, task, jnp.asarray(theta)))[0]
-            own = {f"value_{key}": np.asarray(value) for key, value in values.items()}
-            return own | {"margin": np.asarray(stability_margin(jacobian))}
-
-        return simulate_stages(
-            name, task, found, stages=stages, describe=describe, folder=checkpoints, label=label
-        )
-
-    route = Route(
-        problem=subject_problem(setup, config, connectome, signal),
-        starts=setup.space.starts,
-        search=lambda task, starts, n: search_starts_by(
-            config["fit"]["backend"], setup, task, starts, n, config["fit"]["max_steps"]
-        ),
-        describe=lambda task, fits, best: _describe(setup, task, fits, best, config, frequency),
-        depends=frequency,
-        refine=refine if stages else None,
-        lost="the fit diverged from all {n} starts; check the recording, or raise fit.lambda or fit.starts",
-    )
-    results = fit_predictors(subject, connectome, donor, config, checkpoints, route)
-    ds = _dataset(setup, config, results, connectome, signal)
-    more = stage_variables(results, stages)
-    return ds.assign(more.variables).assign_attrs(more.attrs)
-
-
-def _gauged(setup: FitSetup, problem: Problem, theta: jax.Array, config: Mapping) -> dict[str, jax.Array]:
+def gauged(setup: FitSetup, problem: Problem, theta: jax.Array, config: Mapping) -> dict[str, jax.Array]:
     """Parameters with the scale of the noise and, for oscillators, the saturation."""
     saturation = config["model"]["parameters"].get("beta", 1.0)
     return fix_gauge(setup, problem, theta, config["model"]["noise_level"], saturation)
 
 
-def _describe(
+def describe_fits(
     setup: FitSetup, problem: Problem, fits: Fits, best: int, config: Mapping, frequency: np.ndarray
 ) -> Found:
     """Parameters of all starts, features of the best one."""
-    values = jax.vmap(lambda theta: _gauged(setup, problem, theta, config))(fits.theta)
-    out = {f"value_{name}": np.asarray(value) for name, value in values.items()}
-    features = _evaluate(setup, problem, fits.theta[best], frequency)
+    # one by one, as the program is then the same for any number of starts
+    each = [gauged(setup, problem, jnp.asarray(theta), config) for theta in fits.theta]
+    out = {f"value_{name}": np.stack([np.asarray(values[name]) for values in each]) for name in each[0]}
+    features = _evaluate(setup, problem, jnp.asarray(fits.theta[best]), frequency)
     out |= {f"model_{name}": np.asarray(value) for name, value in features.items()}
     if not np.isfinite(fits.loss).any():  # a control that diverged has no FC; what is left is its start
         out["model_fc"] = np.full_like(out["model_fc"], np.nan)
@@ -177,7 +109,7 @@ def _evaluate(
     return {"fc": correlation(covariance(setup, problem, values)), "jacobian": jacobian} | features
 
 
-def _dataset(
+def fit_dataset(
     setup: FitSetup, config: Mapping, results: dict, connectome: xr.Dataset, signal: xr.Dataset
 ) -> xr.Dataset:
     """The fit dataset of docs/datasets.md."""

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from brainloom.core.runtime import PRECISIONS, configure, device_kind
 if TYPE_CHECKING:
     import xarray as xr
 
-    Work = Callable[[str, dict[str, xr.Dataset], argparse.Namespace], xr.Dataset]
+    Inputs = dict[str, xr.Dataset]
+    Work = Callable[[str, Inputs, argparse.Namespace], xr.Dataset]
+    Batch = Callable[[Sequence[str], Sequence[Inputs], argparse.Namespace], Sequence[xr.Dataset | DataError]]
 
 # The kind of dataset that each per-subject step makes.
 KIND_OF_STEP = {
@@ -36,6 +39,8 @@ KIND_OF_LIST = {"connectome": "connectome", "donor": "connectome", "signal": "si
     "metrics": "metrics",
     "recovery": "recovery",
 }
+# Subjects whose fits share one program at a time.
+TOGETHER = 32
 REQUIRED_PARAMS = ("study", "seed", "precision")
 
 
@@ -152,16 +157,64 @@ def run_subjects(
         0, also if subjects were excluded; 2 after a line ``error: ...`` on a `BrainloomError` of the study,
         such as a damaged file. Other exceptions propagate.
     """
+
+    def each(subjects: Sequence[str], inputs: Sequence[Inputs], args: argparse.Namespace) -> list:
+        try:
+            return [work(subjects[0], inputs[0], args)]
+        except DataError as err:
+            return [err]
+
+    return run_batch(args, each, size=1, raw_inputs=raw_inputs, tolerate=tolerate)
+
+
+def run_batch(
+    args: argparse.Namespace,
+    work: Batch,
+    *,
+    size: int = TOGETHER,
+    raw_inputs: Callable[[str, argparse.Namespace], Iterable[Path]] | None = None,
+    tolerate: Sequence[str] = (),
+) -> int:
+    """
+    Make the datasets of the subjects of a batch, several in one call.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As in `run_subjects`.
+    work : callable
+        ``work(subjects, inputs, args) -> list of xarray.Dataset or DataError``, one for each subject. None may depend
+        on the others.
+    size : int
+        Subjects a call; what they are given is in memory at once.
+    raw_inputs, tolerate
+        As in `run_subjects`.
+
+    Returns
+    -------
+    int
+        As `run_subjects`.
+    """
     from brainloom.store import write_dataset
 
     def batch() -> None:
-        for index, output in enumerate(args.output):
+        places = range(len(args.output))
+        for first in range(0, len(places), size):
             start = time.perf_counter()
-            ds = _one_subject(args, index, work, raw_inputs, tolerate)
-            write_dataset(output, ds)
-            took = f"{time.perf_counter() - start:.1f} s"
-            outcome = f"excluded: {ds.attrs['reason']}" if ds.attrs["status"] == "failed" else f"ok ({took})"
-            print(f"{args.step} sub-{ds.attrs['subject']}: {outcome}", file=sys.stderr, flush=True)
+            opened = [_opened(args, index, raw_inputs, tolerate) for index in places[first : first + size]]
+            usable = [one for one in opened if one.reason is None]
+            made = (
+                work([one.subject for one in usable], [one.inputs for one in usable], args) if usable else []
+            )
+            found = dict(zip([one.subject for one in usable], made, strict=True))
+            for one in opened:
+                ds = _finished(args, one, found.get(one.subject))
+                write_dataset(one.output, ds)
+                took = f"{(time.perf_counter() - start) / len(opened):.1f} s"
+                outcome = (
+                    f"excluded: {ds.attrs['reason']}" if ds.attrs["status"] == "failed" else f"ok ({took})"
+                )
+                print(f"{args.step} sub-{one.subject}: {outcome}", file=sys.stderr, flush=True)
 
     return guarded(batch)
 
@@ -214,11 +267,20 @@ def read_kind(path: Path, kind: str) -> xr.Dataset:
     return ds
 
 
-def _one_subject(
-    args: argparse.Namespace, index: int, work: Work, raw_inputs: Any, tolerate: Sequence[str]
-) -> Any:
-    """The finished dataset of the subject at one place of the lists."""
-    from brainloom.store import failed_dataset, is_failed
+@dataclass(frozen=True)
+class _Opened:
+    """A subject whose inputs are read: they, their hashes, and why it cannot be used, if so."""
+
+    subject: str
+    output: Path
+    inputs: Inputs
+    hashes: dict[str, str]
+    reason: str | None
+
+
+def _opened(args: argparse.Namespace, index: int, raw_inputs: Any, tolerate: Sequence[str]) -> _Opened:
+    """The subject at one place of the lists."""
+    from brainloom.store import is_failed
 
     names = [name for name in args.lists if name not in ("subject", "output")]
     inputs = {name: read_kind(getattr(args, name)[index], KIND_OF_LIST[name]) for name in names}
@@ -227,25 +289,31 @@ def _one_subject(
     reasons = [
         str(ds.attrs["reason"]) for name, ds in inputs.items() if is_failed(ds) and name not in tolerate
     ]
-    kind = KIND_OF_STEP[args.step]
-    if reasons:
-        ds = failed_dataset(kind, subject, reasons[0])
-    else:
+    if raw_inputs is not None and not reasons:
         try:
-            if raw_inputs is not None:
-                hashes |= {_relative(path, args): file_sha256(path) for path in raw_inputs(subject, args)}
-            ds = work(subject, inputs, args).assign_attrs(status="ok", reason="")
+            hashes |= {_relative(path, args): file_sha256(path) for path in raw_inputs(subject, args)}
         except DataError as err:
-            ds = failed_dataset(kind, subject, str(err))
-    params = args.params
+            reasons = [str(err)]
+    return _Opened(subject, args.output[index], inputs, hashes, reasons[0] if reasons else None)
+
+
+def _finished(args: argparse.Namespace, one: _Opened, made: xr.Dataset | DataError | None) -> xr.Dataset:
+    """The dataset of a subject with the attributes that all have."""
+    from brainloom.store import failed_dataset
+
+    kind, params = KIND_OF_STEP[args.step], args.params
+    if made is None or isinstance(made, DataError):
+        ds = failed_dataset(kind, one.subject, str(one.reason if made is None else made))
+    else:
+        ds = made.assign_attrs(status="ok", reason="")
     return ds.assign_attrs(
         kind=kind,
-        subject=subject,
+        subject=one.subject,
         study=str(params["study"]),
         **provenance_attrs(
             args.step,
             params,
-            hashes,
+            one.hashes,
             seed=params["seed"],
             precision=params["precision"],
             device=device_kind(),

@@ -30,9 +30,9 @@ def subject_recovery(subject: str, inputs: dict[str, xr.Dataset], args: argparse
     Returns
     -------
     xarray.Dataset
-        See `brainloom.fit.recovery.recover_subject`.
+        See `brainloom.cohort.recovery.recover_subject`.
     """
-    from brainloom.fit.recovery import recover_subject
+    from brainloom.cohort.recovery import recover_subject
 
     config = args.params | {"code": code_hash("brainloom.steps.recover")}
     return recover_subject(

@@ -13,12 +13,13 @@ import xarray as xr
 
 from brainloom.analysis.clean import observed
 from brainloom.analysis.signal_dataset import signal_dataset, stored_design, stored_runs
+from brainloom.cohort.fits import fit_subject
 from brainloom.core.errors import DataError
 from brainloom.core.keys import named_key
 from brainloom.fit.posterior import posterior_dataset
 from brainloom.fit.predict import functional_connectivity
 from brainloom.fit.realise import fitted_network, run_network
-from brainloom.fit.subject import fit_subject, subject_problem, subject_setup
+from brainloom.fit.subject import subject_problem, subject_setup
 
 _ENDS = ("estimate", "lower", "upper")
 
