@@ -221,3 +221,27 @@ def test_mistakes_of_the_configuration(settings, said):
     with pytest.raises(ConfigError) as caught:
         validate_config(settings)
     assert said in str(caught.value)
+
+
+def test_images_of_sessions(cohort):
+    """Sessions are read from names of images as from those of tables; the check knows who has too few."""
+    for subject, sessions in (("01", "12"), ("02", "1")):
+        for session in sessions:
+            series = series_of(f"{subject}{session}")[0]
+            name = f"sub-{subject}_ses-{session}_task-rest_atlas-six_bold.ptseries.nii"
+            path = cohort / f"sub-{subject}/ses-{session}/func" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.save_cifti(path, series, files.series_axis(FRAMES), files.parcels_axis(NAMES))
+    config = study(splits="sessions")
+    first, second = run(config, "sessions")
+    record = json.loads(first.attrs["split_frames"])
+    last = FRAMES - DROP - 1
+    assert record["parts"]["train"] == [["ses-1", 0, last]] and record["parts"]["test"] == [
+        ["ses-2", 0, last]
+    ]
+    problems, _ = check_study(config)
+    assert problems == [second.attrs["reason"]]
+    assert problems[0].endswith(
+        "sub-02 has only the session ses-1 but signal.splits is sessions; add recordings of a second session, or set "
+        "signal.splits to halves"
+    )
