@@ -121,6 +121,16 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
+def page(args: argparse.Namespace) -> int:
+    """Write the report of single subjects of a finished study beside their datasets; print where."""
+    from brainloom.report.single import write_subject_report
+
+    study = _study_name(args.study)
+    for subject in args.subject:
+        print(write_subject_report(study, subject.removeprefix("sub-")))
+    return 0
+
+
 def export(args: argparse.Namespace) -> int:
     """Copy a dataset to a format that other tools open."""
     from brainloom.store import export_dataset
@@ -189,6 +199,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("study", help="its name, its folder in results, or its configuration file")
     command.set_defaults(run=status)
+
+    command = commands.add_parser(
+        "page", help="write the report of single subjects of a large cohort", description=page.__doc__
+    )
+    command.add_argument("study", help="its name, its folder in results, or its configuration file")
+    command.add_argument("subject", nargs="+", help="labels")
+    command.set_defaults(run=page)
 
     command = commands.add_parser(
         "export", help="copy a dataset to a Zarr folder or a netCDF file", description=export.__doc__

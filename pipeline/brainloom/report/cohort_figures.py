@@ -15,7 +15,9 @@ from brainloom.report.names import (
 )
 from brainloom.report.style import BAND, MUTED, legend_above, log_axis, new_figure
 from brainloom.report.summary import (
+    MAX_DRAWN,
     SubjectSummary,
+    drawn,
 )
 
 #: Fisher information (1/log unit^2) below which a direction counts as an exact freedom.
@@ -170,6 +172,9 @@ def agreement_figure(summaries: list[SubjectSummary]):
         pairs = [
             (s.agreement[level], s.subject) for s in summaries if np.isfinite(s.agreement.get(level, np.nan))
         ]
+        if len(pairs) > MAX_DRAWN:  # those that disagree are all drawn
+            some = set(drawn(len(pairs)).tolist())
+            pairs = [p for k, p in enumerate(pairs) if k in some or p[0] < MIN_AGREEMENT]
         x = np.array([p[0] for p in pairs])
         low = x < MIN_AGREEMENT
         axes.scatter(x[~low], np.full((~low).sum(), row), s=34, color=colour, alpha=0.75, lw=0, zorder=3)
@@ -205,6 +210,7 @@ def eigenvalue_figure(summaries: list[SubjectSummary], *, prior_sd: float | None
     spectra = [s.eigenvalues for s in summaries if s.eigenvalues is not None and s.eigenvalues.size]
     if not spectra:
         return None
+    spectra = [spectra[k] for k in drawn(len(spectra))]
     figure = new_figure(9.6, 3.3)
     axes = figure.subplots()
     colour = predictor_colour("model_analytic")

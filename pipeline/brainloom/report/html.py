@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainloom.report import sections, tables
 from brainloom.report.effect_sections import effect_section
@@ -21,10 +22,18 @@ from brainloom.report.record import dataset_records, step_table, version_table, 
 from brainloom.report.reliability_sections import reliability_section
 from brainloom.report.results import Results
 from brainloom.report.style import figure_style
-from brainloom.report.summary import GroupSummary, SubjectSummary, summarise_group, summarise_subject
+from brainloom.report.summary import (
+    GroupSummary,
+    SubjectSummary,
+    scores,
+    summarise_group,
+    summarise_subject,
+)
 
 #: More subject pages than this make the file too large to open comfortably; the cohort parts show all subjects.
 MAX_PAGES = 40
+#: Of larger cohorts so many pages of the subjects with the lowest, middle and highest score each.
+EXTREMES = 4
 
 _SECTIONS = (
     ("summary", "Summary"),
@@ -146,18 +155,39 @@ def _subjects(results: Results, band, mode_band) -> tuple[dict[str, SubjectSumma
 
     summaries: dict[str, SubjectSummary] = {}
     pages: list[dict] = []
+    paged = paged_subjects(results)
     for subject, files in results.datasets.items():
         datasets = {kind: read_dataset(path) for kind, path in files.items()}
         summary = summarise_subject(subject, datasets)
         summarise_electric(summary, datasets)
         summaries[subject] = summary
-        if len(pages) < MAX_PAGES:
+        if subject in paged:
             good = {kind: ds for kind, ds in datasets.items() if not is_failed(ds)}
             is_open = not summary.reason and not any(page["open"] for page in pages)
             pages.append(
                 subject_page(results, summary, good, band=band, mode_band=mode_band, is_open=is_open)
             )
     return summaries, pages
+
+
+def paged_subjects(results: Results) -> list[str]:
+    """
+    Subjects that have a page: all, or of more than `MAX_PAGES` those with the lowest, middle and highest held-out score.
+
+    Parameters
+    ----------
+    results : Results
+    """
+    subjects = list(results.datasets)
+    if len(subjects) <= MAX_PAGES:
+        return subjects
+    table = scores(results.metrics, metric="fc_r", split="test")
+    own = table["model_analytic"].dropna() if "model_analytic" in table else pd.Series(dtype=float)
+    ordered = [name for name in own.sort_values(kind="stable").index if name in results.datasets]
+    if len(ordered) < 3 * EXTREMES:
+        return subjects[: 3 * EXTREMES]
+    middle = (len(ordered) - EXTREMES) // 2
+    return [*ordered[:EXTREMES], *ordered[middle : middle + EXTREMES], *ordered[-EXTREMES:]]
 
 
 def _subtitle(results: Results, usable: list[SubjectSummary]) -> str:
@@ -179,8 +209,9 @@ def _omitted(results: Results, pages) -> str:
     if missing <= 0:
         return ""
     return (
-        f"Pages of the first {len(pages)} subjects; {missing} more are in all cohort figures and tables and in "
-        "their datasets, but have no page here."
+        f"Pages of {len(pages)} of {len(results.datasets)} subjects: those with the lowest, the middle and the highest held-out FC "
+        f"correlation. The other {missing} are in all tables and in their datasets; brainloom page {results.study} LABEL writes the "
+        "page of any of them beside its datasets."
     )
 
 
@@ -191,7 +222,7 @@ def _provenance(results: Results, records) -> dict:
         "versions": [(package, ", ".join(found)) for package, found in versions.items()],
         "mixed": f"Datasets were made with different versions of {', '.join(mixed)}." if mixed else "",
         "steps": step_table(records),
-        "datasets": records,
+        "datasets": records if len(results.datasets) <= MAX_PAGES else [],
         "params_text": json.dumps(results.params, indent=1, sort_keys=True),
         "planned": bool(results.plan),
         "timings": tables.timing_rows(results.benchmarks, results.plan),

@@ -24,9 +24,11 @@ from brainloom.report.style import (
     new_figure,
     spreads_widely,
 )
-from brainloom.report.summary import finite_correlation
+from brainloom.report.summary import drawn, finite_correlation
 
 _COLOUR = predictor_colour("model_analytic")
+# Regions of subjects that are drawn as dots at most.
+_DOTS = 4000
 
 
 def split_scope(parameters: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -59,6 +61,8 @@ def global_figure(parameters: pd.DataFrame, truth: pd.DataFrame | None = None):
         return None
     names = list(dict.fromkeys(rows["parameter"]))
     subjects = list(dict.fromkeys(rows["subject"]))
+    subjects = [subjects[k] for k in drawn(len(subjects))]
+    rows = rows[rows["subject"].isin(subjects)]
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
     height = float(np.clip(0.9 + 0.26 * len(subjects), 1.9, 9.0))
@@ -235,6 +239,7 @@ def _truth_global(axes, part: pd.DataFrame) -> None:
 
 
 def _truth_regional(axes, part: pd.DataFrame) -> None:
+    part = part.iloc[:: -(-len(part) // _DOTS)]
     x, y = part["truth"].to_numpy(), part["estimate"].to_numpy()
     axes.axline((x.mean(), x.mean()), slope=1, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
     axes.scatter(x, y, s=9, color=_COLOUR, alpha=0.45, lw=0, zorder=3)

@@ -19,7 +19,7 @@ from brainloom.report.names import (
     signed,
 )
 from brainloom.report.style import BAND, GRID, INK, MUTED, SURFACE, new_figure
-from brainloom.report.summary import bootstrap_interval, compare, scores
+from brainloom.report.summary import MAX_DRAWN, bootstrap_interval, compare, drawn, scores
 
 #: A predictor that would stretch the axis by more than this factor is not drawn to scale.
 _STRETCH = 1.6
@@ -50,7 +50,7 @@ def score_figure(metrics: pd.DataFrame, *, metric: str, splits: tuple[str, ...] 
             axes.axvline(mean, color=MUTED, lw=0.9, ls=(0, (4, 3)))
         near = [p for p in rows if p not in far]
         values = table.reindex(columns=near).to_numpy(dtype=float)
-        for line in values:
+        for line in values if len(values) <= MAX_DRAWN else ():
             keep = np.isfinite(line)
             axes.plot(
                 line[keep], [rows.index(near[k]) for k in np.flatnonzero(keep)], color=GRID, lw=0.9, zorder=1
@@ -128,7 +128,8 @@ def _draw_row(axes, row: int, x: np.ndarray, interval: tuple[float, float], pred
         return
     colour = predictor_colour(predictor)
     strength = float(np.clip(6 / x.size, 0.15, 0.6))
-    axes.scatter(x, np.full(x.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2)
+    shown = x[drawn(x.size)]
+    axes.scatter(shown, np.full(shown.size, row), s=20, color=colour, alpha=strength, lw=0, zorder=2)
     if np.isfinite(interval).all():
         axes.plot(interval, [row, row], color=colour, lw=2.4, zorder=3)
     axes.plot(x.mean(), row, "D", ms=6.5, color=colour, mec=SURFACE, mew=0.9, zorder=4)

@@ -12,7 +12,7 @@ from brainloom.report.meeg_sections import electric_modalities, meeg_sentences, 
 from brainloom.report.names import number, parameter_name, predictor_colour, predictor_name
 from brainloom.report.results import Results
 from brainloom.report.split_text import split_sentence
-from brainloom.report.summary import GroupSummary, SubjectSummary
+from brainloom.report.summary import GroupSummary, SubjectSummary, drawn_text
 
 
 def headline_section(results: Results, usable: list[SubjectSummary], group: GroupSummary) -> dict:
@@ -60,6 +60,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
     """Scores beside ceiling and controls, identification, FCD, spectra."""
     metrics = results.metrics
     n = len(group.labels)
+    some = drawn_text(len(usable))
     figures = {
         "fc": draw(
             score_figures.score_figure,
@@ -69,7 +70,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             wide=True,
             title="FC correlation under every predictor",
             caption="Dots: subjects, joined by thin lines; diamonds: means with 95 % bootstrap intervals. Shaded: "
-            f"interval of the ceiling's mean. {_control_text(results)} An arrow: off the scale, with its mean.",
+            f"interval of the ceiling's mean. {_control_text(results)} An arrow: off the scale, with its mean.{some}",
             alt=_score_alt(metrics, "FC correlation"),
         ),
         "difference": draw(
@@ -80,7 +81,7 @@ def fit_section(results: Results, usable: list[SubjectSummary], group: GroupSumm
             wide=True,
             title="What the model adds over each reference",
             caption="Paired differences of held-out FC correlation, one dot a subject, mean with 95 % bootstrap "
-            "interval; p: Wilcoxon signed-rank test, not corrected. Right of zero the model is better.",
+            f"interval; p: Wilcoxon signed-rank test, not corrected. Right of zero the model is better.{some}",
             alt="Paired differences in held-out FC correlation between the model and every other predictor.",
         ),
         "identification": draw(
@@ -191,7 +192,8 @@ def parameter_section(results: Results, usable) -> dict:
             wide=True,
             title="Global parameters",
             caption="Estimates and intervals by subject. Dark blue: identified, light blue: weakly, grey: not identified."
-            + (" Rust: ground truth." if truth is not None else ""),
+            + (" Rust: ground truth." if truth is not None else "")
+            + drawn_text(len(usable)),
             alt="Global parameters of every subject with intervals.",
         ),
         "regional": draw(
@@ -212,7 +214,7 @@ def parameter_section(results: Results, usable) -> dict:
             wide=True,
             title="Stiff and sloppy directions",
             caption="What the FC of the training part says about combinations of log parameters, one line a subject: "
-            "those on the left are measured, those below the dashed line are left to the prior.",
+            f"those on the left are measured, those below the dashed line are left to the prior.{drawn_text(len(usable))}",
             alt="Eigenvalues of the Fisher information, one line a subject.",
         ),
         "truth": draw(

@@ -96,12 +96,14 @@ def to_svg(figure, *, name: str, alt: str) -> str:
     str
         An `<svg>` element without external references; same figure, same text.
     """
-    # Laid out here once; savefig would draw the figure a second time for it.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    # Laid out and printed here; savefig would draw the figure a second time to lay it out.
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(
+        buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
     )
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :]

@@ -14,6 +14,8 @@ from brainloom.report.split_text import split_facts
 
 #: Below this margin (1/s) the slowest time constant exceeds 200 s, half of a usual scan half.
 MARGIN = 0.005
+#: Figures draw so many subjects one by one at most, evenly spaced; means and intervals are always of all.
+MAX_DRAWN = 200
 #: Final losses of the starts that differ by more than this share count as different solutions.
 LOSS_SPREAD = 0.02
 
@@ -104,6 +106,23 @@ def summarise_group(ds) -> GroupSummary:
         edges = upper_triangle(ds["fc_icc"])
         out.edge_icc = float(np.nanmedian(edges)) if np.isfinite(edges).any() else float("nan")
     return out
+
+
+def drawn(n: int) -> np.ndarray:
+    """
+    Places of the subjects that are drawn one by one: all, or `MAX_DRAWN` evenly spaced ones.
+
+    Examples
+    --------
+    >>> drawn(3).tolist(), len(drawn(1000)), int(drawn(1000)[-1])
+    ([0, 1, 2], 200, 999)
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, MAX_DRAWN)).round().astype(int)) if n else np.arange(0)
+
+
+def drawn_text(n: int) -> str:
+    """What a caption says of the subjects that are not drawn; empty where all are."""
+    return f" {MAX_DRAWN} of {n} subjects are drawn, evenly spaced." if n > MAX_DRAWN else ""
 
 
 def finite_correlation(x, y) -> float:
