@@ -228,3 +228,11 @@ def test_failed_input_is_passed_on(inputs, tmp_path):
     ds = run_step(tmp_path, inputs | {"fit": failed})
     assert isinstance(ds, xr.Dataset)
     assert (ds.attrs["status"], ds.attrs["reason"]) == ("failed", "data/x.tsv: sub-01 something is wrong")
+
+
+def test_without_a_simulation_all_else_is_scored_the_same(inputs, metrics, tmp_path):
+    alone = run_step(tmp_path, {kind: ds for kind, ds in inputs.items() if kind != "simulation"})
+    assert "simulation" not in json.loads(alone.attrs["input_hashes"])
+    kept = metrics.isel(row=metrics["predictor"].values != "model_simulated")
+    for name in kept.variables:
+        np.testing.assert_array_equal(alone[name].values, kept[name].values)

@@ -1,5 +1,6 @@
 """The command: exit codes, one-sentence errors, and what it prints."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from brainloom.cli import main
 from brainloom.cohort.layout import KINDS, dataset
 from brainloom.cohort.plan import plan_study, save_batches
 from brainloom.cohort.status import COHORT_FILES, read_status, run_summary
-from brainloom.store import failed_dataset, write_dataset
+from brainloom.store import failed_dataset, read_dataset, write_dataset
 
 SUBJECTS = ["01", "02", "03"]
 RUN = Path("cohort/sub-02/func/sub-02_task-rest_run-1_atlas-four_timeseries.tsv")
@@ -284,3 +285,19 @@ def test_help_needs_no_heavy_import():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_status_of_a_study_that_simulates_nothing(results, capsys):
+    for subject in SUBJECTS:
+        Path(dataset("toy", subject, "simulation")).unlink()
+    assert main(["status", "toy"]) == 1
+    assert not read_status("toy").complete
+    for subject in SUBJECTS:  # scores say what they were made from
+        path = dataset("toy", subject, "metrics")
+        write_dataset(
+            path, read_dataset(path).assign_attrs(input_hashes=json.dumps({"fit": "0", "signal": "0"}))
+        )
+    assert read_status("toy").complete
+    capsys.readouterr()
+    assert main(["status", "toy"]) == 0
+    assert "simulate" not in capsys.readouterr().out

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from brainloom.analysis.fc import functional_connectivity, upper
 from brainloom.analysis.fcd import fcd, fcd_ks, fcd_segments, fcd_values, ks_distance, window_frames
 
 
@@ -65,3 +66,13 @@ def test_segment_shorter_than_a_window_has_no_fcd(x):
 
 def test_windows_in_seconds():
     assert (window_frames(60, 0.72), window_frames(3, 0.72), window_frames(0.1, 0.72)) == (83, 4, 1)
+
+
+@pytest.mark.parametrize(("window", "step"), [(20, 7), (21, 7), (5, 20)])
+def test_sums_that_follow_the_window_are_those_of_each_window(x, window, step):
+    x = x.copy()
+    x[:, 2] *= 1e3  # units and means do not matter
+    x[:, 3] += 1e6
+    x[30:60, 4] = x[30, 4]  # constant in some windows, which then correlate 0 with it
+    rows = [upper(functional_connectivity(x[k : k + window])) for k in range(0, len(x) - window + 1, step)]
+    np.testing.assert_allclose(fcd(x, window, step), functional_connectivity(np.stack(rows).T), atol=1e-9)

@@ -279,3 +279,25 @@ def test_other_atlas_is_refused(cohort, tmp_path, capsys):
     code, _ = run_group(tmp_path, files, index)
     assert code == 2
     assert "sub-02 has other regions than sub-01" in capsys.readouterr().err
+
+
+def test_lists_of_large_cohorts_are_abbreviated_and_may_lack_simulations(cohort, table, tmp_path):
+    folder, _, files, _ = cohort
+    for stored in files[:4]:
+        for kind, path in stored.items():
+            link = tmp_path / path.parent.name / f"{kind}.zarr.zip"
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(path)
+    words = ["--index", str(folder / "index.tsv"), "--each", *SUBJECTS]
+    for kind in KINDS:
+        if kind != "simulation":
+            words += [f"--{kind}", str(tmp_path / "sub-%s" / f"{kind}.zarr.zip")]
+    out = tmp_path / "group.zarr.zip"
+    assert main([*words, "--output", str(out), "--tables", str(tmp_path / "t"), *params(GROUP)]) == 0
+    found = pd.read_csv(tmp_path / "t" / "metrics.tsv", sep="\t", dtype={"subject": str})
+    simulated = table["predictor"] == "model_simulated"
+    identified = table["metric"].str.startswith("identification")
+    # What analyse has scored is in its datasets; identification is scored here, from the simulations.
+    expected = table[~(simulated & identified)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected)
+    assert "model_simulated" not in read_dataset(out)["fingerprint_predictor"].values

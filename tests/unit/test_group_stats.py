@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy import linalg, stats
 
+from brainloom.analysis import mixture
+from brainloom.analysis.fc import average_correlations
 from brainloom.analysis.group_stats import fingerprint_matrix, icc31, identification, paired_comparison
 from brainloom.analysis.mixture import (
     choose_weight,
@@ -134,3 +136,19 @@ def test_rescaled_weight_keeps_the_odds_per_degree_of_freedom():
     weight = rescale_weight(0.4, 25.0, 50.0)
     assert weight / (1 - weight) == pytest.approx(2 * 0.4 / 0.6)
     assert (rescale_weight(0.0, 10, 20), rescale_weight(1.0, 10, 20)) == (0.0, 1.0)
+
+
+def test_leave_one_out_means_of_many_are_those_of_each():
+    matrices = correlation_matrices(30)
+    for own, mean in enumerate(leave_one_out_mean(matrices)):
+        others = [matrix for k, matrix in enumerate(matrices) if k != own]
+        np.testing.assert_allclose(mean, average_correlations(others), atol=1e-13)
+
+
+def test_the_weight_of_a_large_cohort_is_chosen_on_some_of_it(monkeypatch):
+    cohort = subjects(30, 47, n=9)
+    monkeypatch.setattr(mixture, "MAX_CHOOSERS", 3)
+    some = choose_weight(*cohort)
+    few = choose_weight(*([part[k] for k in (0, 4, 8)] for part in cohort))
+    assert some[0] == few[0]
+    np.testing.assert_array_equal(some[1], few[1])

@@ -223,3 +223,9 @@ def test_a_damaged_plan_is_named(tmp_path):
     assert read_plan(path)["probe"] == {"step_s": 1}  # enough for a report
     with pytest.raises(ConfigError, match="make it anew with brainloom plan --save"):
         read_probe(path)
+
+
+def test_a_study_without_simulation_is_planned_without_it(cohort):
+    found = planned(simulate={"seeds": 0}, subjects=100)
+    assert "simulate" not in seconds(found) and found.wall_s < planned(subjects=100).wall_s
+    assert seconds(found)["analyse"] < seconds(planned(subjects=100))["analyse"]

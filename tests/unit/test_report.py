@@ -17,15 +17,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 import report_results as study_on_disk
 
 from brainloom.core.errors import StoreError
-from brainloom.report import cohort_figures, parameter_figures, score_figures
+from brainloom.report import cohort_figures, html, parameter_figures, score_figures
 from brainloom.report.headline import best_control, held_out_scores, summary_sentences
 from brainloom.report.names import number, predictor_order
-from brainloom.report.results import read_benchmarks, read_table, read_truth
+from brainloom.report.results import Results, read_benchmarks, read_table, read_truth
+from brainloom.report.single import write_subject_report
 from brainloom.report.split_text import split_sentence
 from brainloom.report.style import diverging_map, log_magnitude, log_ticks, spreads_widely
 from brainloom.report.summary import (
     bootstrap_interval,
     compare,
+    drawn,
     finite_correlation,
     scores,
     summarise_group,
@@ -480,3 +482,47 @@ def test_spectra_of_different_sampling_share_one_grid():
         [summary(np.linspace(0, 0.5, 20)), summary(np.linspace(0, 0.2, 33))]
     )
     assert figure is not None
+
+
+def test_one_subject_of_a_study_without_simulations(study, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/synthetic")
+    (folder / "sub-02").mkdir(parents=True)
+    for name in ("metrics.tsv", "parameters.tsv", "cohort.tsv"):
+        table = pd.read_csv(study["root"] / name, sep="\t", dtype=str, keep_default_na=False)
+        if name == "metrics.tsv":
+            table = table[table["predictor"] != "model_simulated"]
+        table.to_csv(folder / name, sep="\t", index=False)
+    for kind in study_on_disk.KINDS:
+        if kind != "simulation":
+            name = f"sub-02/sub-02_desc-{kind}.zarr.zip"
+            (folder / name).symlink_to(study["root"] / name)
+    with pytest.raises(StoreError, match=r"provenance\.json: file not found; run the workflow"):
+        write_subject_report("synthetic", "02")
+    params = study_on_disk.PARAMS | {"simulate": {"seeds": 0}}
+    (folder / "provenance.json").write_text(json.dumps({"params": params}))
+    text = write_subject_report("synthetic", "02").read_text(encoding="utf-8")
+    parsed = _Page(text)
+    assert "sub-02" in parsed.ids and "sub-01" not in parsed.ids
+    assert "Nothing was simulated (simulate.seeds is 0)" in text and "Nothing was simulated" not in page
+    assert "Model (simulated)" not in text and "Analytic against simulated" not in text
+    assert "Model (simulated) r" in page
+    with pytest.raises(StoreError, match="sub-07 has no datasets"):
+        write_subject_report("synthetic", "07")
+
+
+def test_large_cohorts_have_pages_of_the_extremes(monkeypatch):
+    labels = [f"{k:02d}" for k in range(20)]
+    rows = [(s, "m", "test", "model_analytic", "fc_r", (k * 7 % 20) / 20, 1) for k, s in enumerate(labels)]
+    columns = ["subject", "model", "split", "predictor", "metric", "value", "n"]
+    metrics = pd.DataFrame(rows, columns=columns)
+    empty = pd.DataFrame()
+    results = Results("s", metrics, empty, empty, {label: {} for label in labels})
+    assert html.paged_subjects(results) == labels
+    monkeypatch.setattr(html, "MAX_PAGES", 10)
+    monkeypatch.setattr(html, "EXTREMES", 2)
+    value = dict(zip(metrics["subject"], (metrics["value"] * 20).round().astype(int), strict=True))
+    assert [value[label] for label in html.paged_subjects(results)] == [0, 1, 9, 10, 18, 19]
+    assert drawn(5).tolist() == [0, 1, 2, 3, 4] and drawn(0).size == 0
+    many = drawn(1001)
+    assert (len(many), many[0], many[-1]) == (200, 0, 1000) and np.ptp(np.diff(many)) <= 1

@@ -21,8 +21,11 @@ from brainloom.store import (
     is_failed,
     read_attrs,
     read_dataset,
+    reader,
     write_dataset,
+    writer,
 )
+from brainloom.store.plain import Unknown, plain_dataset
 from brainloom.store.writer import CHUNK_BYTES
 
 OWN = ("content_hash", "expected_variables")
@@ -323,3 +326,17 @@ def test_export_does_not_overwrite(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(StoreError, match="exists already"):
         export_dataset(tmp_path / "a.zarr.zip", tmp_path / "out", to="zarr")
+
+
+def test_what_our_writer_makes_is_read_as_zarr_reads_it():
+    members = writer.encode(example(), "x")
+    plain, zarr = plain_dataset(members), reader._decode_with_zarr(members, "x")
+    assert plain.identical(zarr)
+    for name in zarr.variables:
+        assert plain[name].dtype == zarr[name].dtype
+        assert plain[name].values.flags.writeable == zarr[name].values.flags.writeable
+    for key in members:
+        if key.endswith("/zarr.json"):  # another codec than ours: Zarr has to read it
+            other = members | {key: members[key].replace(b'"zstd"', b'"gzip"')}
+            with pytest.raises(Unknown):
+                plain_dataset(other)

@@ -75,11 +75,13 @@ def test_a_subject_without_files_does_not_stop_the_others(tmp_path):
     for subject in ("01", "02"):
         copy_subject(tmp_path, subject)
     next((tmp_path / "cohort/sub-02/dwi").glob("*weight_relmat.tsv")).unlink()
-    write_settings(tmp_path)
+    write_settings(tmp_path, simulate={"seeds": 0})
     run = snakemake(tmp_path, "--dry-run", "--quiet", "host")
     assert run.code == 0, run.text
     assert "sub-01_desc-fit" in run.text
     assert "sub-02_desc" not in run.text
+    # Nor is anything simulated, as the settings say.
+    assert "sub-01_desc-metrics" in run.text and "simulat" not in run.text
 
 
 def test_the_plan_of_a_study_counts_these_jobs(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from brainloom.cohort.layout import KINDS, dataset, study_file
 from brainloom.core.errors import StoreError
 from brainloom.report.html import render
 from brainloom.report.record import dataset_records
-from brainloom.report.results import Results, read_tables, read_truth
+from brainloom.report.results import Results, read_benchmarks, read_tables, read_truth
 
 
 def write_subject_report(study: str, subject: str) -> Path:
@@ -54,6 +54,7 @@ def write_subject_report(study: str, subject: str) -> Path:
         **tables,
         datasets={subject: files},
         truth=read_truth(Path(truth)) if Path(truth).is_file() else None,
+        benchmarks=read_benchmarks(None),
         params=params,
     )
     text = render(results, dataset_records(results, {path: read_attrs(path) for path in files.values()}))
