@@ -110,7 +110,7 @@ def test_memory_is_that_of_the_jobs_that_run_side_by_side(cohort):
     assert two == pytest.approx(2 * one) and one == PROBE["fit_mb"]
     assert planned(subjects=8, cores=64).memory_mb == two  # two batches
     large = planned(subjects=4000, cores=2)
-    assert large.memory_mb == {row.rule: row.memory_mb for row in large.rows}["report"]  # it runs alone
+    assert large.memory_mb == {row.rule: row.memory_mb for row in large.rows}["group"]  # it runs alone
 
 
 def test_schedule_of_a_chain_and_of_independent_jobs():

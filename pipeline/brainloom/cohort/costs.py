@@ -18,6 +18,8 @@ BATCHED = 0.4
 COMPILE = {"fit": 1.0, "reliability": 0.6, "identify": 0.28, "pool": 0.5}
 CACHED = 0.12
 # A gradient through a simulation, in simulations.
+# Of the datasets of connectome and signal of all subjects, what a rule of the cohort holds at once.
+HELD = {"group": 1.2, "report": 0.6, "pool": 4.0}
 BACKWARD = 4.0
 # Parts of a recording that `reliability` fits besides the controls.
 PARTS = 5
@@ -25,6 +27,8 @@ PARTS = 5
 REPORT, REPORT_SUBJECT = 5.0, 1.3
 SCORE, SCORE_SEED = 1.5, 0.12
 
+# Steps of a search fall with the penalty: so many times lambda / TYPICAL_LAMBDA to this power (54 steps at 0.01, 162 coordinates).
+TYPICAL_LAMBDA, FIRMNESS = 1e-3, -0.45
 
 def control_count(config: Mapping[str, Any], subjects: int) -> int:
     """Negative controls that are fitted for each subject."""
@@ -35,6 +39,11 @@ def control_count(config: Mapping[str, Any], subjects: int) -> int:
 
 
 def typical_steps(config: Mapping[str, Any], coordinates: int) -> float:
+def report_pages(subjects: int) -> int:
+    """Subjects that the report has a page of: see `brainloom.report.html.paged_subjects`."""
+    return subjects if subjects <= 40 else 12
+
+
     """Steps that a search of the analytic stage takes, of which `fit.max_steps` is the most."""
     fit = config["fit"]
     if fit["route"] == "spectrum":
@@ -69,8 +78,8 @@ def job_seconds(
         "preprocess_connectome": light + 0.02 * k,
         "preprocess_signal": probe["signal_start_s"] + k * signal,
         "analyse": probe["signal_start_s"] + k * signal * (SCORE + SCORE_SEED * config["simulate"]["seeds"]),
-        "group": light + 0.7 * k * signal,
-        "report": light * (REPORT + REPORT_SUBJECT * k),
+        "group": 2.0 * light + 0.25 * k * signal,
+        "report": light * (REPORT + REPORT_PAGE * report_pages(k) + REPORT_SUBJECT * k),
     }
     if job.rule in simple:
         return simple[job.rule]
@@ -83,7 +92,11 @@ def job_seconds(
     controls = control_count(config, cohort)
     programs = 1.0
     if job.rule == "fit":
-        search *= BACKENDS[fits["backend"]] if fits["route"] == "fc" else 1.0
+        if fits["route"] == "fc":
+            firm = (
+                max(fits["lambda"] / TYPICAL_LAMBDA, 1.0) ** FIRMNESS if fits["backend"] == "lbfgs" else 1.0
+            )
+            search *= BACKENDS[fits["backend"]] * firm
         each = (fits["starts"] + controls * fits["control_starts"]) * search
         each += (1 + controls) * probe["describe_s"]
         work = k * (each + _stages_s(config, probe, controls))
@@ -91,7 +104,7 @@ def job_seconds(
         share = _share_of_fields(config)
         work = k * len(config["reliability"]["lambda"]) * (PARTS + controls) * search * BATCHED * share
     elif job.rule == "identify":
-        work = k * (0.15 * probe["import_s"] + 0.7 * probe["coordinates"] * probe["step_s"])
+        work = k * (0.04 * probe["import_s"] + 0.7 * probe["coordinates"] * probe["step_s"])
     else:
         pool = config["pool"]
         programs = float(len(pool["rank"]))
@@ -110,8 +123,7 @@ def job_memory(probe: Mapping[str, Any], job: Job) -> float:
     inside = {"fit": "fit_mb", "identify": "fit_mb", "reliability": "fit_mb", "pool": "fit_mb"}
     inside |= {"simulate": "simulate_mb", "preprocess_connectome": "connectome_mb"}
     peak = float(probe[inside.get(job.rule, "signal_mb")])
-    if job.rule in ("group", "pool", "report"):
-        peak += 4.0 * job.subjects * data
+    peak += HELD.get(job.rule, 0.0) * job.subjects * data
     return peak * (1.3 if job.rule == "report" else 1.0)
 
 
@@ -128,7 +140,7 @@ def job_disk(config: Mapping[str, Any], probe: Mapping[str, Any], job: Job, coho
         "analyse": 0.015,
         "pool": packed * pairs + 0.02,
         "group": packed * pairs,
-        "report": 0.35,
+        "report": 0.35 * report_pages(k) / max(k, 1) + 0.003,
     }
     if job.rule == "reliability":
         strengths = len(config["reliability"]["lambda"])
