@@ -24,7 +24,7 @@ BACKWARD = 4.0
 # Parts of a recording that `reliability` fits besides the controls.
 PARTS = 5
 # In starts of a light process (connectome_s) and in preprocessings of a recording (signal_s).
-REPORT, REPORT_SUBJECT = 5.0, 1.3
+REPORT, REPORT_PAGE, REPORT_SUBJECT = 5.0, 1.25, 0.05
 SCORE, SCORE_SEED = 1.5, 0.12
 
 # Steps of a search fall with the penalty: so many times lambda / TYPICAL_LAMBDA to this power (54 steps at 0.01, 162 coordinates).
