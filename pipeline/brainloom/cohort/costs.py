@@ -17,18 +17,18 @@ BATCHED = 0.4
 # Compiling, relative to the fit: the first job of a rule pays it, later ones read the cache.
 COMPILE = {"fit": 1.0, "reliability": 0.6, "identify": 0.28, "pool": 0.5}
 CACHED = 0.12
-# A gradient through a simulation, in simulations.
 # Of the datasets of connectome and signal of all subjects, what a rule of the cohort holds at once.
 HELD = {"group": 1.2, "report": 0.6, "pool": 4.0}
+# A gradient through a simulation, in simulations.
 BACKWARD = 4.0
 # Parts of a recording that `reliability` fits besides the controls.
 PARTS = 5
 # In starts of a light process (connectome_s) and in preprocessings of a recording (signal_s).
 REPORT, REPORT_PAGE, REPORT_SUBJECT = 5.0, 1.25, 0.05
 SCORE, SCORE_SEED = 1.5, 0.12
-
 # Steps of a search fall with the penalty: so many times lambda / TYPICAL_LAMBDA to this power (54 steps at 0.01, 162 coordinates).
 TYPICAL_LAMBDA, FIRMNESS = 1e-3, -0.45
+
 
 def control_count(config: Mapping[str, Any], subjects: int) -> int:
     """Negative controls that are fitted for each subject."""
@@ -38,12 +38,12 @@ def control_count(config: Mapping[str, Any], subjects: int) -> int:
     return int(other) + sum(int(controls[name]) for name in names)
 
 
-def typical_steps(config: Mapping[str, Any], coordinates: int) -> float:
 def report_pages(subjects: int) -> int:
     """Subjects that the report has a page of: see `brainloom.report.html.paged_subjects`."""
     return subjects if subjects <= 40 else 12
 
 
+def typical_steps(config: Mapping[str, Any], coordinates: int) -> float:
     """Steps that a search of the analytic stage takes, of which `fit.max_steps` is the most."""
     fit = config["fit"]
     if fit["route"] == "spectrum":
