@@ -11,6 +11,7 @@ from brainloom.fit.fc_errors import laplace
 from brainloom.fit.posterior import posterior_dataset
 from brainloom.fit.predict import functional_connectivity, objective
 from brainloom.fit.problem import make_problem, setup_from_config
+from brainloom.fit.subject import gauged, subject_problem, subject_setup
 
 NU, PRIOR_SD = 400.0, 0.3
 
@@ -140,8 +141,9 @@ def test_intervals_contain_the_estimates(posterior):
 
 def test_labels_follow_the_contraction(posterior):
     found, _, (wiring, recorded, config) = posterior
+    others = found.drop_sel(parameter="noise")  # the prior of the noise counts its scale, too
     np.testing.assert_allclose(
-        found["contraction"], 1.0 - found["sd"] / config["identify"]["prior_sd"], rtol=1e-12
+        others["contraction"], 1.0 - others["sd"] / config["identify"]["prior_sd"], rtol=1e-12
     )
     seen = []
     for prior_sd in (0.05, 1.0, 20.0):  # a wide prior makes the same error look small
@@ -178,3 +180,27 @@ def test_another_level_gives_another_interval(posterior):
     )
     assert (wide["upper"] > found["upper"]).all() and (wide["lower"] < found["lower"]).all()
     assert wide.attrs["level"] == 0.99
+
+
+@pytest.mark.parametrize("model", ["LinearStep", "HopfStep"])
+def test_errors_of_the_noise_count_the_scale_that_the_gauge_gives_it(model):
+    """Draws of the coordinates with the stated errors, each in its own gauge: their spread is the stated one."""
+    config, wiring, recorded = subject_inputs(model)
+    fit = subject_fit(model)
+    best = fit.sel(predictor="model").isel(start=int(fit["best_start"].sel(predictor="model")))
+    setup = subject_setup(config, wiring)
+    problem = subject_problem(setup, config, wiring, recorded)
+    theta = best["theta"].values
+    found = laplace(setup, problem, jnp.asarray(theta), 4000.0, 0.02)
+    recorded = recorded.assign(effective_dof=recorded["effective_dof"] * 0.0 + 4000.0)
+    stated = posterior_dataset(
+        wiring, recorded, fit, config | {"identify": config["identify"] | {"prior_sd": 0.02}}
+    )["sd"].sel(parameter="noise")
+    root = np.linalg.cholesky(np.asarray(found.error) + 1e-16 * np.eye(len(theta)))
+    small = 0.05  # errors are those of the linearised gauge
+    draws = theta + small * np.random.default_rng(5).normal(size=(2000, len(theta))) @ root.T
+    noise = jax.jit(jax.vmap(lambda at: jnp.log(gauged(setup, problem, at, config)["noise"])))(draws)
+    # the standard error of a standard deviation of 2000 draws is 1.6 %
+    np.testing.assert_allclose(np.std(noise, axis=0) / small, stated, rtol=0.08)
+    unscaled = setup.space.unpack(jnp.asarray(found.sd))["noise"]
+    assert np.abs(stated / unscaled - 1.0).max() > 0.1  # the scale matters

@@ -13,9 +13,21 @@ from brainloom.fit.problem import FitSetup, Problem
 
 
 class Posterior(NamedTuple):
-    """Per coordinate: standard deviation (log units); eigenvalues and eigenvectors of the Fisher matrix."""
+    """
+    Errors of a fit.
+
+    Attributes
+    ----------
+    sd : (size,) array
+        Of every coordinate, log units.
+    error : (size, size) array
+        Mean squared error matrix, its diagonal is ``sd^2``.
+    eigenvalue, eigenvector : (size,), (size, size) arrays
+        Of the Fisher matrix, descending; rows are directions.
+    """
 
     sd: jax.Array
+    error: jax.Array
     eigenvalue: jax.Array
     eigenvector: jax.Array
 
@@ -53,7 +65,6 @@ def laplace(
     Returns
     -------
     Posterior
-        ``sd`` (size,), ``eigenvalue`` (size,) descending, ``eigenvector`` (size, size), rows are directions.
     """
     fc = functional_connectivity(setup, problem, theta)
     n = fc.shape[0]
@@ -80,7 +91,7 @@ def laplace(
 
     fisher = _fisher(flat.reshape(-1, n, n), fc, root, effective_dof)
     eigenvalue, eigenvector = jnp.linalg.eigh(fisher)
-    return Posterior(sd, eigenvalue[::-1], eigenvector.T[::-1])
+    return Posterior(sd, 0.5 * (error + error.T), eigenvalue[::-1], eigenvector.T[::-1])
 
 
 def _fisher(slope: jax.Array, fc: jax.Array, root: jax.Array, effective_dof: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
@@ -11,10 +12,31 @@ import xarray as xr
 
 from brainloom.fit.fc_errors import laplace
 from brainloom.fit.predict import constrained
-from brainloom.fit.subject import subject_problem, subject_setup
+from brainloom.fit.problem import FitSetup, Problem
+from brainloom.fit.subject import gauged, subject_problem, subject_setup
 
 # DESIGN of the tables: share of the prior's sd that the data take away.
 IDENTIFIED, WEAKLY = 0.5, 0.1
+
+
+def _noise_slopes(setup: FitSetup, problem: Problem, theta: jax.Array, config: Mapping) -> np.ndarray:
+    """
+    Derivative of the log of the reported noise in the coordinates, (region, size).
+
+    FC tells the noise up to a factor, which the gauge fixes: it depends on all coordinates, and so the noise does.
+    """
+
+    def log_factor(at: jax.Array) -> jax.Array:
+        free, fixed = (
+            values["noise"][0]
+            for values in (constrained(setup, problem, at), gauged(setup, problem, at, config))
+        )
+        return jnp.log(fixed / free)
+
+    own = jax.jacfwd(lambda at: jnp.broadcast_to(setup.space.unpack(at)["noise"], setup.space.n_regions))(
+        theta
+    )
+    return np.asarray(own + jax.grad(log_factor)(theta))
 
 
 def posterior_dataset(
@@ -33,7 +55,7 @@ def posterior_dataset(
     -------
     xarray.Dataset
         ``estimate, lower, upper, sd, contraction, identified (parameter, region)`` of the fitted parameters
-        (global ones repeated over regions; `sd` in log units), ``eigenvalue(direction)`` and
+        (global ones repeated over regions; `sd` in log units, of the noise with the scale that the gauge gives it), ``eigenvalue(direction)`` and
         ``eigenvector(direction, coefficient)``.
     """
     setup = subject_setup(config, connectome)
@@ -55,7 +77,6 @@ def posterior_dataset(
     own = ["local" if name == setup.local else name for name in names]
     n = len(labels)
     estimate = best["estimate"].sel(parameter=names).values
-    # what the gauge fixes (the scale of the noise) multiplies the interval as it does the estimate
     ends = [
         np.stack([estimate[k] * np.asarray(end[o] / centre[o]) for k, o in enumerate(own)])
         for end in (low, high)
@@ -65,8 +86,14 @@ def posterior_dataset(
         setup.space.unpack(jnp.asarray(setup.space.prior_sd())),
     )
     sds = np.stack([np.broadcast_to(np.asarray(spread[name]), n) for name in own])
-    priors = np.stack([np.broadcast_to(np.asarray(width[name]), n) for name in own])
-    contraction = 1.0 - sds / (settings["prior_sd"] * priors)
+    priors = settings["prior_sd"] * np.stack([np.broadcast_to(np.asarray(width[name]), n) for name in own])
+    if "noise" in own:
+        k, slopes = own.index("noise"), _noise_slopes(setup, problem, theta, config)
+        sds[k] = np.sqrt(np.einsum("ri,ij,rj->r", slopes, np.asarray(found.error), slopes))
+        priors[k] = np.linalg.norm(slopes * settings["prior_sd"] * setup.space.prior_sd(), axis=1)
+        for end, sign in zip(ends, (-1.0, 1.0), strict=True):
+            end[k] = estimate[k] * np.exp(sign * quantile * sds[k])
+    contraction = 1.0 - sds / priors
     identified = np.where(contraction >= IDENTIFIED, "yes", np.where(contraction >= WEAKLY, "weak", "no"))
 
     field = ("parameter", "region")
