@@ -105,7 +105,7 @@ WRONG = [
     ({"pool": {"rank": [4, -1]}}, "pool.rank[1] is -1; it must be at least 0"),
     ({"pool": {"rank": []}}, "pool.rank is []; it must be a list of whole numbers, at least 0"),
     ({"pool": {"lambda": [0.0]}}, "pool.lambda[0] is 0.0; it must be above 0"),
-    ({"reliability": {"lambda": [0.1]}}, "a list of at least two different numbers above 0"),
+    ({"reliability": {"lambda": []}}, "a list of different numbers above 0, one or more"),
     ({"reliability": {"regional": ["noise", "x"]}}, "reliability.regional[1] is x; it must be one of"),
     (
         {"reliability": {"lambda": [0.1, 0.2]}, "fit": {"route": "spectrum", "parameters": {"k": {}}}},
