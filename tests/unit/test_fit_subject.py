@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from small_fits import N, connectome, subject_fit, subject_inputs
 
-from brainloom.cohort.fits import fit_subject
+from brainloom.cohort.fits import Case, fit_subject, fit_subjects
 from brainloom.core.errors import DataError
 from brainloom.fit.controls import control_connectomes
 
@@ -99,6 +99,31 @@ def test_a_donor_that_can_not_serve_is_left_out(why):
         None,
     )
     assert found["predictor"].values.tolist() == ["model", "control_uniform", "control_distance"]
+
+
+def test_subjects_that_are_fitted_together_get_what_each_gets_alone(tmp_path):
+    config, wiring, recorded = subject_inputs("LinearStep")
+    config = few_controls(config)
+    other = subject_inputs("LinearStep", "2")[1:]
+    broken = recorded.copy(deep=True)
+    broken["fc"][0, 2, 3] = np.nan
+    odd = recorded.assign_coords(region=recorded["region"].values[::-1])
+    cases = [
+        Case("1", wiring, recorded, other[0]),
+        Case("8", wiring, broken),
+        Case("9", wiring, odd.assign_attrs(subject="9")),
+        Case("2", *other, wiring),
+    ]
+    together = fit_subjects(cases, config, tmp_path)
+    assert [type(found) for found in together] == [xr.Dataset, DataError, DataError, xr.Dataset]
+    assert "sub-8: the fit diverged from all 2 starts" in str(together[1])
+    assert "sub-9: connectome and recording have different regions" in str(together[2])
+    for case, found in ((cases[0], together[0]), (cases[3], together[3])):
+        alone = fit_subject(case.subject, case.connectome, case.signal, case.donor, config)
+        xr.testing.assert_identical(found, alone)
+    # the model and three controls of both subjects, and what could be fitted of the broken one: nothing
+    names = sorted(path.name.split("_")[0] for path in tmp_path.iterdir())
+    assert names.count("sub-1") == names.count("sub-2") == 4
 
 
 def test_other_regions_in_the_recording_are_an_error_of_the_subject():

@@ -11,7 +11,7 @@ import xarray as xr
 
 from brainloom.core.errors import ConfigError, DataError
 from brainloom.core.provenance import file_sha256, json_hash
-from brainloom.steps._common import guarded, parse, run_subjects
+from brainloom.steps._common import guarded, parse, run_batch, run_subjects
 from brainloom.store import is_failed, read_attrs, read_dataset, write_dataset
 
 PARAMS = {"study": "demo", "seed": 4, "precision": "float64", "fit": {"starts": 3}}
@@ -117,6 +117,31 @@ def test_bad_data_of_one_subject_excludes_only_that_subject(tmp_path, capsys):
         "failed",
         found[1].attrs["reason"],
     )
+
+
+def test_subjects_of_one_call_are_told_apart(tmp_path):
+    files = [connectome(tmp_path / f"c{i}.zarr.zip", f"0{i}", i) for i in range(1, 6)]
+    calls = []
+
+    def work(subjects, inputs, args):
+        calls.append(list(subjects))
+        made = [total(s, one, args) for s, one in zip(subjects, inputs, strict=True)]
+        return [DataError(f"sub-{s}: no") if s == "02" else ds for s, ds in zip(subjects, made, strict=True)]
+
+    def raw_inputs(subject, args):
+        if subject == "04":
+            raise DataError("sub-04: its file is gone")
+        return []
+
+    args = fit_args(tmp_path, files)
+    assert run_batch(args, work, size=2, raw_inputs=raw_inputs) == 0
+    assert calls == [["01", "02"], ["03"], ["05"]]
+    found = [read_dataset(path) for path in args.output]
+    assert [ds.attrs["reason"] for ds in found] == ["", "sub-02: no", "", "sub-04: its file is gone", ""]
+    assert [found[k].total.item() for k in (0, 2, 4)] == [4.0, 12.0, 20.0]
+    alone = tmp_path / "alone.zarr.zip"
+    run_batch(fit_args(tmp_path, files[2:3], outputs=[alone]), work)
+    assert alone.read_bytes() == args.output[2].read_bytes()
 
 
 def test_a_failed_donor_is_the_business_of_the_step(tmp_path):
