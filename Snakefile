@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 
 from brainloom.cohort import layout
 from brainloom.cohort.covariates import participants_file
+from brainloom.cohort.pool_maps import maps_file
 from brainloom.cohort.plan import fetched_files, inputs, plan_study, save_batches, truth_file
 from brainloom.cohort.settings import SECTIONS, settings_json
 from brainloom.cohort.status import run_summary

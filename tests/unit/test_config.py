@@ -104,6 +104,8 @@ WRONG = [
     ({"pool": {"level": 1}}, "pool.level is not a key of the configuration; known are rank, lambda, folds"),
     ({"pool": {"rank": [4, -1]}}, "pool.rank[1] is -1; it must be at least 0"),
     ({"pool": {"rank": []}}, "pool.rank is []; it must be a list of whole numbers, at least 0"),
+    ({"pool": {"directions": [0]}}, "pool.directions[0] is 0; it must be at least 1"),
+    ({"pool": {"maps": 3}}, "pool.maps is 3; it must be the path of a table or null"),
     ({"pool": {"lambda": [0.0]}}, "pool.lambda[0] is 0.0; it must be above 0"),
     ({"reliability": {"lambda": []}}, "a list of different numbers above 0, one or more"),
     ({"reliability": {"regional": ["noise", "x"]}}, "reliability.regional[1] is x; it must be one of"),

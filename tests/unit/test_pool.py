@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,10 @@ from brainloom.cohort.batch import Settings, fit_batch
 from brainloom.cohort.pool import Member, assign_folds, pool_cohort
 from brainloom.cohort.pooled_model import PooledSetup, pooled_covariance, pooled_fc, pooled_objective
 from brainloom.core.errors import DataError
+from brainloom.core.provenance import file_sha256
 from brainloom.fit.predict import functional_connectivity, objective
 from brainloom.fit.problem import make_problem
+from brainloom.report.reliability_sections import reliability_section
 from brainloom.steps.group import main as group
 from brainloom.steps.pool import main
 from brainloom.store import failed_dataset, read_dataset, write_dataset
@@ -195,7 +198,14 @@ POOL = {
         "global": ["coupling"],
         "regional": ["local", "noise"],
     },
-    "pool": {"rank": [1], "lambda": [0.01], "folds": 10, "learn_shrinkage": False},
+    "pool": {
+        "rank": [1],
+        "lambda": [0.01],
+        "folds": 10,
+        "learn_shrinkage": False,
+        "directions": [3],
+        "maps": None,
+    },
 }
 
 
@@ -213,11 +223,11 @@ def study(tmp_path_factory):
     return folder, files
 
 
-def run_pool(folder, files, out="out"):
+def run_pool(folder, files, out="out", more=()):
     outputs = [folder / out / f"{k}.zarr.zip" for k in range(len(files))]
     lists = [w for kind in ("connectome", "signal") for w in (f"--{kind}", *(str(f[kind]) for f in files))]
     words = [*lists, "--output", *map(str, outputs), "--cohort", str(folder / out / "pool.zarr.zip")]
-    assert main([*words, *params(POOL)]) == 0
+    assert main([*words, *more, *params(POOL)]) == 0
     return [read_dataset(path) for path in outputs], read_dataset(folder / out / "pool.zarr.zip")
 
 
@@ -262,7 +272,17 @@ def test_the_group_scores_pooled_fits(study, tmp_path):
     from brainloom.steps.analyse import main as analyse
 
     folder, files = study
-    run_pool(folder, files, "group")
+    labels = read_dataset(files[0]["signal"])["region"].values
+    maps = tmp_path / "maps.tsv"
+    maps.write_text(
+        "\n".join(["region\tmyelin", *(f"{label}\t{k**2 % 7}" for k, label in enumerate(labels))]) + "\n"
+    )
+    pool = run_pool(folder, files, "group", ["--maps", str(maps)])[1]
+    assert json.loads(pool.attrs["input_hashes"])["maps"] == file_sha256(maps)
+    assert pool["map_coefficient"].dims == pool["map_error"].dims == ("field", "map")
+    assert list(pool["field"].values) == ["gamma", "noise"] and list(pool["map"].values) == ["myelin"]
+    assert list(pool["maps"].values) == [0.0, 0.03, 0.3]
+    assert np.isfinite(pool["map_coefficient"].values).all() and (pool["map_error"].values > 0).all()
     for k, f in enumerate(files[:4]):
         f["metrics"] = folder / f"metrics{k}.zarr.zip"
         lists = [
@@ -293,6 +313,10 @@ def test_the_group_scores_pooled_fits(study, tmp_path):
     ds = read_dataset(out)
     assert "model_pooled" in ds["compared"].values and "model_pooled" in ds["fingerprint_predictor"].values
     assert ds["pool_score"].dims == ("pool_candidate", "pool_subject")
+    np.testing.assert_array_equal(ds["pool_map_coefficient"], pool["map_coefficient"])
+    shown = reliability_section(SimpleNamespace(group=out))["pooling"]
+    assert [row["map"] for row in shown["maps"]] == ["myelin", "myelin"]
+    assert "Brain maps as regional priors" in shown["text_of_maps"]
     lost = tmp_path / "lost.zarr.zip"
     write_dataset(lost, failed_dataset("pooled", "02", "it diverged").assign_attrs(study="ou"))
     without = [str(lost) if word.endswith("group/1.zarr.zip") else word for word in lists]

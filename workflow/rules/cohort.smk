@@ -42,6 +42,7 @@ if config["pool"] is not None:
         input:
             connectome=layout.datasets(STUDY, plan.subjects, "connectome"),
             signal=layout.datasets(STUDY, plan.subjects, "signal"),
+            maps=maps_file(config),
         output:
             pooled=layout.datasets(STUDY, plan.subjects, "pooled"),
             cohort=study_file("pool.zarr.zip"),
@@ -49,6 +50,7 @@ if config["pool"] is not None:
             settings=SETTINGS["pool"],
             code=CODE["pool"],
             each=each(connectome="connectome", signal="signal", output="pooled"),
+            maps=shlex.join(f"--maps={path}" for path in maps_file(config)),
         log:
             layout.log_file(STUDY, "pool"),
         benchmark:
@@ -58,7 +60,7 @@ if config["pool"] is not None:
             mem_mb=4000,
             runtime=480,
         shell:
-            "python -m brainloom.steps.pool {params.each} --cohort {output.cohort:q}"
+            "python -m brainloom.steps.pool {params.each} --cohort {output.cohort:q} {params.maps}"
             " --params {params.settings:q} --threads {threads} >{log:q} 2>&1"
 
     OPTIONAL |= {"pooled": rules.pool.output.pooled, "pool": rules.pool.output.cohort}

@@ -8,6 +8,7 @@ from typing import Any
 
 from brainloom.cohort.covariates import covariate_problems
 from brainloom.cohort.plan import electric_sections, study_labels, time_step_problems, truth_file
+from brainloom.cohort.pool_maps import map_problems
 from brainloom.core.errors import ConfigError, DataError
 from brainloom.io.checks import check_subject
 
@@ -56,6 +57,7 @@ def check_study(config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     notes = [f"study {config['study']}: configuration ok, {good} of {len(labels)} subjects can be used"]
     problems += time_step_problems(config, labels)
     problems += covariate_problems(config, labels)
+    problems += map_problems(config)
     problems += [
         f"{path} is not a file; correct input.truth or set it to null"
         for path in truth_file(config)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainloom.cohort.jobs import Job
+from brainloom.cohort.pool_choices import FIRMER, MAP_STRENGTHS, SUBJECTS_A_DIRECTION, TEACHERS
 
 # Typical steps of a search: so many, and so many more for each coordinate (fits of 82 to 322 coordinates to the demo
 # and to HCP, 64 to 500 steps); of Fisher scoring, which knows the curvature, whatever the number of coordinates.
@@ -112,6 +113,12 @@ def job_seconds(
         groups = folds * (len(pool["rank"]) + 1)
         learned = int(pool["learn_shrinkage"])
         members = k * (len(pool["rank"]) * len(pool["lambda"]) + learned + 1)
+        others = k - -(-k // folds)
+        tried = [number for number in pool["directions"] if others >= SUBJECTS_A_DIRECTION * number]
+        members += k * len(tried) * 2 * len(FIRMER) + (2 * folds * min(others, TEACHERS) if tried else 0)
+        if pool["maps"] is not None:
+            members += k * len(MAP_STRENGTHS)
+            groups += folds * (len(MAP_STRENGTHS) + 1)
         work = (groups + members) * search * BATCHED
     compiled = COMPILE[job.rule] * programs * probe["fit_compile_s"]
     return probe["import_s"] + compiled * (1.0 if first else CACHED) + work

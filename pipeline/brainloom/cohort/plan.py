@@ -10,6 +10,7 @@ from typing import Any
 from brainloom.cohort.covariates import covariate_problems
 from brainloom.cohort.layout import KINDS, dataset, study_file
 from brainloom.cohort.manifest import Row, extend_manifest, members, read_manifest, write_manifest
+from brainloom.cohort.pool_maps import map_problems
 from brainloom.core.config import time_step_problem
 from brainloom.core.errors import ConfigError, DataError
 from brainloom.core.modalities import ELECTRIC
@@ -100,14 +101,17 @@ def plan_study(config: Mapping[str, Any], *, extend: bool = True) -> Plan:
     ------
     ConfigError
         The input folder has no usable subject, ``simulate.dt`` does not fit the recordings, a covariate of
-        ``group.tests`` is not there, or the manifest is damaged.
+        ``group.tests`` is not there, ``pool.maps`` lack a region, or the manifest is damaged.
     """
     study = config["study"]
     labels, excluded = _screen(config)
     if not labels:
         reasons = "; ".join(dict.fromkeys(excluded.values()))
         raise ConfigError(f"no subject of study {study} can be used: {reasons}")
-    if problems := time_step_problems(config, labels) or covariate_problems(config, labels):
+    problems = (
+        time_step_problems(config, labels) or covariate_problems(config, labels) or map_problems(config)
+    )
+    if problems:
         raise ConfigError("; ".join(problems))
     manifest = Path(study_file(study, "batches.tsv"))
     rows = read_manifest(manifest)

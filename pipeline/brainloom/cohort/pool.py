@@ -3,77 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
-import jax
 import numpy as np
 
-from brainloom.analysis.fc import average_correlations, fc_correlation
-from brainloom.analysis.mixture import choose_weight, matrix_log, mix, rescale_weight
-from brainloom.cohort.batch import Outcome, Settings, fit_batch
-from brainloom.cohort.pooled_model import PooledSetup, pooled_fc, pooled_objective
+from brainloom.analysis.fc import fc_correlation
+from brainloom.analysis.mixture import choose_weight
+from brainloom.cohort.batch import Outcome, Settings
+from brainloom.cohort.pool_choices import FIRMER, MAP_STRENGTHS, SUBJECTS_A_DIRECTION
+from brainloom.cohort.pooled_model import PooledSetup
+from brainloom.cohort.pooled_prior import jackknife, map_coefficients
+from brainloom.cohort.pooled_stage import Candidate, Found, Member, Stage
 from brainloom.core.errors import DataError
-from brainloom.fit.problem import FitSetup, Problem
-
-# Standard deviation of the loadings where the fit to a group starts: at 0 their gradient vanishes.
-LOADING = 0.3
-# Relative precisions of blocks stay within this factor of their mean, however little subjects differ.
-MOST_PRECISE = 100.0
-
-
-@dataclass(frozen=True)
-class Member:
-    """
-    A subject of the cohort.
-
-    Attributes
-    ----------
-    subject : str
-        Label.
-    problem : dict of arrays
-        See `brainloom.fit.problem.make_problem`; its FC is replaced.
-    train, test, early, validation : (region, region) arrays
-        FC of the parts of the recording. The training part is `early`, a gap, and `validation`.
-    n_frames : (float, float)
-        Frames of the training and the test part.
-    dof : (float, float)
-        Effective degrees of freedom of the early and of the whole training part.
-    """
-
-    subject: str
-    problem: Problem
-    train: np.ndarray
-    test: np.ndarray
-    early: np.ndarray
-    validation: np.ndarray
-    n_frames: tuple[float, float]
-    dof: tuple[float, float]
-
-    @property
-    def whole(self) -> np.ndarray:
-        """FC of all data."""
-        return average_correlations([self.train, self.test], self.n_frames)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """
-    Hyper-parameters of a pooled fit.
-
-    Attributes
-    ----------
-    rank : int
-        Common inputs.
-    strength : float
-        Weight of the squared deviation from the prior (`lambda`, over the number of regions).
-    learned : bool
-        Whether blocks of parameters are held as tightly as subjects agree in them, or all alike.
-    """
-
-    rank: int
-    strength: float
-    learned: bool
+from brainloom.fit.problem import FitSetup
 
 
 @dataclass(frozen=True)
@@ -101,6 +44,9 @@ class Pooled:
         Its place among the candidates.
     block_precision : dict of str to float
         Relative precision of the prior in each block of parameters, 1 on average.
+    map_coefficient, map_error : (field, map) arrays or None
+        Coefficients of brain maps in the regional fields of the fits to groups, log units per standard deviation of
+        the map, and their jackknife standard error over folds.
     """
 
     setup: PooledSetup
@@ -114,6 +60,8 @@ class Pooled:
     scores: np.ndarray
     chosen: int
     block_precision: dict[str, float]
+    map_coefficient: np.ndarray | None = None
+    map_error: np.ndarray | None = None
 
 
 def pool_cohort(
@@ -126,6 +74,8 @@ def pool_cohort(
     seed: int,
     search: Settings,
     learn_shrinkage: bool = True,
+    directions: Sequence[int] = (),
+    maps: np.ndarray | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Pooled:
     """
@@ -142,9 +92,14 @@ def pool_cohort(
     rescaled, as more data need less of a prior: the odds of the own FC are proportional to the effective degrees
     of freedom, the strength to their inverse. Test data of a subject choose and fit nothing that is its own.
 
-    With `learn_shrinkage` the variance of each block of parameters over subjects is estimated from the fits of
-    the selection (empirical Bayes, with the precision of blocks as the only hyper-parameters), and the best
-    candidate is tried with precisions in that proportion too.
+    What follows is tried in turn on the best candidate so far, and kept where the score is better:
+
+    - `learn_shrinkage`: the variance of each block of parameters over subjects, estimated from the fits of the
+      selection (empirical Bayes, with the precision of blocks as the only hyper-parameters);
+    - `maps`: regional fields of the prior are pulled to linear combinations of brain maps;
+    - `directions`: the others are fitted around the prior themselves, and the principal directions of these fits
+      are held less than all else, where there are four others a direction; with the shrunk FC as
+      the target and with the subject's own.
 
     Parameters
     ----------
@@ -160,6 +115,10 @@ def pool_cohort(
         Of the loadings at the start, and of the assignment to folds.
     search : Settings
     learn_shrinkage : bool
+    directions : sequence of int
+        Numbers of directions to choose from, beside none.
+    maps : (region, map) array, optional
+        Of mean 0 and standard deviation 1.
     tell : callable
         Gets a line about progress.
 
@@ -177,52 +136,103 @@ def pool_cohort(
             f"pooling needs at least three usable subjects, this cohort has {len(members)}; set pool to null"
         )
     fold = assign_folds(len(members), folds, seed)
-    selection = _Stage(setup, members, fold, [m.train for m in members], seed, search)
-    chosen_weight, _ = choose_weight(
+    early_dof, dof = ([m.dof[k] for m in members] for k in (0, 1))
+    selection = Stage(setup, members, fold, [m.train for m in members], dof, maps, seed, search)
+    weight, _ = choose_weight(
         [m.early for m in members], [selection.means[f] for f in fold], [m.validation for m in members]
     )
-    inside = [chosen_weight] * len(members)
-    early = [m.early for m in members]
-    grid = [Candidate(rank, strength, False) for rank, strength in product(ranks, strengths)]
-    scores, fits = [], []
-    for candidate in grid:
-        found = selection.fit(candidate, early, inside, {})
-        fits.append(found)
-        scores.append([fc_correlation(fc, m.validation) for fc, m in zip(found.fc, members, strict=True)])
-        tell(f"rank {candidate.rank}, lambda {candidate.strength:g}: validation r {np.mean(scores[-1]):.3f}")
-    best = _best(scores)
-    precision: dict[str, float] = {}
-    if learn_shrinkage:
-        learned = fits[best].learned_precision()
-        grid.append(Candidate(grid[best].rank, grid[best].strength, True))
-        found = selection.fit(grid[-1], early, inside, learned)
-        scores.append([fc_correlation(fc, m.validation) for fc, m in zip(found.fc, members, strict=True)])
-        tell(f"with learned shrinkage: validation r {np.mean(scores[-1]):.3f}")
-        best = _best(scores)
-        precision = learned if grid[best].learned else {}
-    final = _Stage(setup, members, fold, [m.whole for m in members], seed, search)
-    weights = [rescale_weight(chosen_weight, *m.dof) for m in members]
-    less = float(np.mean([m.dof[0] for m in members]) / np.mean([m.dof[1] for m in members]))
-    winner = grid[best]
+    tried = _Selection(selection, members, weight, tell)
+    for rank, strength in product(ranks, strengths):
+        tried.add(Candidate(rank, strength))
+    if learn_shrinkage and tried.fit is not None:
+        learned = tried.fit.learned_precision()
+        tried.add(replace(tried.winner, learned=True), learned)
+    if maps is not None:
+        plain, precision = tried.winner, tried.relative[tried.best]
+        for strength in MAP_STRENGTHS:
+            tried.add(replace(plain, maps=strength), precision)
+    start = tried.winner
+    for number in directions:
+        if selection.fewest_others < SUBJECTS_A_DIRECTION * number:
+            continue
+        for firmer, shrunk in product(FIRMER, (True, False)):
+            tried.add(
+                replace(
+                    start,
+                    strength=start.strength * firmer,
+                    learned=False,
+                    directions=number,
+                    taught=start.strength,
+                    shrunk=shrunk,
+                )
+            )
+    winner = tried.winner
+    whole_dof = [m.dof[1] * (1.0 + m.n_frames[1] / m.n_frames[0]) for m in members]
+    final = Stage(setup, members, fold, [m.whole for m in members], whole_dof, maps, seed, search)
+    less = float(np.mean(early_dof) / np.mean(dof))
     found = final.fit(
-        Candidate(winner.rank, winner.strength * less, winner.learned),
+        replace(winner, strength=winner.strength * less, taught=winner.taught * less),
         [m.train for m in members],
-        weights,
-        precision,
+        weight,
+        dof,
+        tried.relative[tried.best],
     )
+    coefficient, error = None, None
+    if maps is not None:
+        followed = final.fit_groups(found.setup, winner.maps or MAP_STRENGTHS[0])
+        coefficient, error = jackknife(
+            np.stack([map_coefficients(found.setup, one.theta, maps) for one in followed.values()])
+        )
     return Pooled(
         setup=found.setup,
         outcomes=found.outcomes,
-        groups=[found.groups[f] for f in fold],
+        groups=found.groups,
         fc=found.fc,
         prior=found.prior,
-        weights=np.array(weights),
+        weights=found.weights,
         fold=fold,
-        candidates=grid,
-        scores=np.array(scores),
-        chosen=best,
+        candidates=tried.grid,
+        scores=np.array(tried.scores),
+        chosen=tried.best,
         block_precision=found.precision,
+        map_coefficient=coefficient,
+        map_error=error,
     )
+
+
+class _Selection:
+    """Candidates that were fitted to the early parts, and their scores on the validation parts."""
+
+    def __init__(
+        self, stage: Stage, members: Sequence[Member], weight: float, tell: Callable[[str], None]
+    ) -> None:
+        self._stage, self._members, self._weight, self._tell = stage, members, weight, tell
+        self.grid: list[Candidate] = []
+        self.scores: list[list[float]] = []
+        self.fit: Found | None = None
+        self.relative: list[Mapping[str, float]] = []
+
+    @property
+    def best(self) -> int:
+        """Place of the best mean score."""
+        return int(np.nanargmax(np.mean(self.scores, axis=1)))
+
+    @property
+    def winner(self) -> Candidate:
+        return self.grid[self.best]
+
+    def add(self, candidate: Candidate, relative: Mapping[str, float] | None = None) -> None:
+        """Fit and score a candidate."""
+        people, relative = self._members, relative or {}
+        found = self._stage.fit(
+            candidate, [m.early for m in people], self._weight, [m.dof[0] for m in people], relative
+        )
+        self.grid.append(candidate)
+        self.relative.append(relative)
+        self.scores.append([fc_correlation(fc, m.validation) for fc, m in zip(found.fc, people, strict=True)])
+        if self.best == len(self.grid) - 1:
+            self.fit = found  # those of the others take room and are not needed
+        self._tell(f"{candidate.describe()}: validation r {np.mean(self.scores[-1]):.3f}")
 
 
 def assign_folds(n: int, folds: int, seed: int) -> np.ndarray:
@@ -237,107 +247,3 @@ def assign_folds(n: int, folds: int, seed: int) -> np.ndarray:
     if n <= folds:
         return np.arange(n)
     return np.random.default_rng(seed).permutation(np.arange(n) % folds)
-
-
-@dataclass(frozen=True)
-class _Found:
-    setup: PooledSetup
-    groups: list[Outcome]
-    outcomes: list[Outcome]
-    fc: list[np.ndarray]
-    prior: np.ndarray
-    precision: dict[str, float]
-
-    def learned_precision(self) -> dict[str, float]:
-        """Inverse mean squared deviation of the fits from their priors by block, 1 on average over blocks."""
-        usable = np.array([np.isfinite(one.loss) for one in self.outcomes])
-        theta = np.stack([one.theta for one in self.outcomes])[usable]
-        square = (theta - self.prior[usable]) ** 2
-        spread = {name: float(np.mean(square[:, part])) for name, part in self.setup.blocks.items()}
-        largest = max(spread.values())
-        inverse = {name: 1.0 / max(value, largest / MOST_PRECISE) for name, value in spread.items()}
-        sizes = {name: part.stop - part.start for name, part in self.setup.blocks.items()}
-        mean = sum(inverse[name] * sizes[name] for name in sizes) / sum(sizes.values())
-        return {name: value / mean for name, value in inverse.items()}
-
-
-class _Stage:
-    """Priors from one part of the others' data, and fits around them."""
-
-    def __init__(
-        self,
-        setup: FitSetup,
-        members: Sequence[Member],
-        fold: np.ndarray,
-        shared: Sequence[np.ndarray],
-        seed: int,
-        search: Settings,
-    ) -> None:
-        self._setup, self._members, self._fold, self._search, self._seed = setup, members, fold, search, seed
-        names = sorted(set(fold.tolist()))
-        others = {f: [k for k, own in enumerate(fold) if own != f] for f in names}
-        self.means = {f: average_correlations([shared[k] for k in others[f]]) for f in names}
-        self._problems = {f: _mean_problem([members[k].problem for k in others[f]]) for f in names}
-        self._groups: dict[int, list[Outcome]] = {}
-
-    def fit(
-        self,
-        candidate: Candidate,
-        own: Sequence[np.ndarray],
-        weights: Sequence[float],
-        relative: Mapping[str, float],
-    ) -> _Found:
-        """Fit all subjects to their FC mixed with that of their group."""
-        setup = PooledSetup(self._setup, candidate.rank)
-        n = self._setup.space.n_regions
-        groups = self._fit_groups(setup)
-        prior = np.stack([groups[f].theta for f in self._fold])
-        precision = np.full(setup.size, candidate.strength / n)
-        for name, part in setup.blocks.items():
-            precision[part] *= relative.get(name, 1.0)
-        logs = {f: matrix_log(mean) for f, mean in self.means.items()}
-        problems = []
-        for member, fc, weight, f, centre in zip(self._members, own, weights, self._fold, prior, strict=True):
-            target = mix(matrix_log(fc), logs[f], weight)
-            problems.append(member.problem | {"fc": target, "prior": centre, "precision": precision})
-        outcomes = fit_batch(pooled_objective, setup, problems, prior, self._search)
-        predicted = [
-            np.asarray(_model_fc(setup, p, o.theta)) for p, o in zip(problems, outcomes, strict=True)
-        ]
-        full = {name: float(relative.get(name, 1.0)) for name in setup.blocks}
-        return _Found(setup, groups, outcomes, predicted, prior, full)
-
-    def _fit_groups(self, setup: PooledSetup) -> list[Outcome]:
-        """Fits to the mean of the other folds, pulled to the reference as the fit of a subject by itself is."""
-        if setup.rank not in self._groups:
-            folds = sorted(self.means)
-            n_own = setup.own.space.size
-            start = np.zeros(setup.size)
-            start[n_own:] = LOADING * np.random.default_rng(self._seed).normal(size=setup.size - n_own)
-            problems = []
-            for f in folds:
-                base = self._problems[f]
-                precision = np.full(setup.size, float(base["penalty"]))
-                precision[:n_own] /= setup.own.space.prior_sd() ** 2
-                more = {"fc": self.means[f], "prior": np.zeros(setup.size), "precision": precision}
-                problems.append(base | more)
-            found = fit_batch(
-                pooled_objective, setup, problems, np.tile(start, (len(folds), 1)), self._search
-            )
-            if not all(np.isfinite(one.loss) for one in found):
-                raise DataError("the fit to the mean FC of a group diverged; raise fit.lambda")
-            self._groups[setup.rank] = found
-        return self._groups[setup.rank]
-
-
-def _mean_problem(problems: Sequence[Problem]) -> Problem:
-    """What subjects have in common: the mean of every array."""
-    return {name: np.mean([np.asarray(p[name]) for p in problems], axis=0) for name in problems[0]}
-
-
-def _best(scores: Sequence[Sequence[float]]) -> int:
-    mean = np.mean(scores, axis=1)
-    return int(np.nanargmax(mean))
-
-
-_model_fc = jax.jit(pooled_fc, static_argnums=0)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from brainloom.cohort.pool import Member, Pooled
+from brainloom.cohort.pool import Pooled
+from brainloom.cohort.pooled_stage import Member
 from brainloom.core.errors import DataError
 from brainloom.fit.predict import constrained
 from brainloom.fit.subject import UNITS
@@ -87,6 +88,8 @@ def subject_dataset(found: Pooled, member: Member, place: int, labels: Sequence[
     attrs = {
         "rank": candidate.rank,
         "lambda": candidate.strength,
+        "maps": candidate.maps,
+        "directions": candidate.directions,
         "own_weight": float(found.weights[place]),
         "fold": int(found.fold[place]),
         "final_loss": outcome.loss,
@@ -96,7 +99,9 @@ def subject_dataset(found: Pooled, member: Member, place: int, labels: Sequence[
     return xr.Dataset(data, coords=coords, attrs=attrs)
 
 
-def cohort_dataset(found: Pooled, members: Sequence[Member], labels: Sequence[str]) -> xr.Dataset:
+def cohort_dataset(
+    found: Pooled, members: Sequence[Member], labels: Sequence[str], maps: Sequence[str] = ()
+) -> xr.Dataset:
     """
     What was chosen, and what the cohort has in common.
 
@@ -106,17 +111,20 @@ def cohort_dataset(found: Pooled, members: Sequence[Member], labels: Sequence[st
     members : sequence of Member
     labels : sequence of str
         Regions.
+    maps : sequence of str
+        Names of brain maps.
 
     Returns
     -------
     xarray.Dataset
         ``score(candidate, subject)`` with the hyper-parameters of each candidate as coordinates,
-        ``precision(block)``, ``own_weight, fold(subject)``, ``group_estimate(fold, parameter, region)``.
+        ``precision(block)``, ``own_weight, fold(subject)``, ``group_estimate(fold, parameter, region)``;
+        with maps ``map_coefficient, map_error(field, map)``.
     """
     own = found.setup.own
     folds = sorted(set(found.fold.tolist()))
     first = [int(np.flatnonzero(found.fold == f)[0]) for f in folds]
-    maps = np.stack([_estimates(found, members[k], found.groups[k].theta) for k in first])
+    estimates = np.stack([_estimates(found, members[k], found.groups[k].theta) for k in first])
     data: Variables = {
         "score": (
             ("candidate", "subject"),
@@ -135,7 +143,7 @@ def cohort_dataset(found: Pooled, members: Sequence[Member], labels: Sequence[st
         ),
         "group_estimate": (
             ("fold", "parameter", "region"),
-            maps,
+            estimates,
             {"long_name": "fit to the mean FC of the other folds, in the unit of the parameter"},
         ),
     }
@@ -144,6 +152,9 @@ def cohort_dataset(found: Pooled, members: Sequence[Member], labels: Sequence[st
         "rank": ("candidate", [one.rank for one in found.candidates]),
         "strength": ("candidate", [one.strength for one in found.candidates]),
         "learned": ("candidate", [one.learned for one in found.candidates]),
+        "maps": ("candidate", [one.maps for one in found.candidates]),
+        "directions": ("candidate", [one.directions for one in found.candidates]),
+        "shrunk": ("candidate", [one.shrunk for one in found.candidates]),
         "block": ("block", np.array(list(found.block_precision), dtype=str)),
         "subject": ("subject", np.array([m.subject for m in members], dtype=str)),
         "fold_of": ("subject", found.fold),
@@ -152,6 +163,16 @@ def cohort_dataset(found: Pooled, members: Sequence[Member], labels: Sequence[st
         "unit": ("parameter", np.array([UNITS[name] for name in names], dtype=str)),
         "region": ("region", np.array(labels, dtype=str)),
     }
+    if found.map_coefficient is not None and found.map_error is not None:
+        about = {"units": "1", "long_name": "log of the field per standard deviation of the map"}
+        data["map_coefficient"] = (("field", "map"), found.map_coefficient, about)
+        error = {"units": "1", "long_name": "jackknife standard error over the folds"}
+        data["map_error"] = (("field", "map"), found.map_error, error)
+        fields = [own.local if name == "local" else name for name in own.space.regional_names]
+        coords |= {
+            "field": ("field", np.array(fields, dtype=str)),
+            "map": ("map", np.array(maps, dtype=str)),
+        }
     return xr.Dataset(data, coords=coords, attrs={"chosen": found.chosen})
 
 

@@ -91,10 +91,14 @@ def pooled_objective(setup: PooledSetup, problem: Problem, theta: jax.Array) -> 
     ----------
     setup : PooledSetup
     problem : dict of arrays
-        As for a subject by itself, and ``prior, precision``, both (size,).
+        As for a subject by itself, and ``prior, precision``, both (size,). With ``directions`` (direction, size),
+        orthonormal, and ``ease`` (direction,), the precision is smaller by `ease` along each direction.
     theta : (size,) array
     """
     above = jnp.triu(jnp.ones_like(problem["fc"]), 1)
     error = pooled_fc(setup, problem, theta) - problem["fc"]
     deviation = theta - problem["prior"]
-    return jnp.sum(above * error**2) / jnp.sum(above) + jnp.sum(problem["precision"] * deviation**2)
+    penalty = jnp.sum(problem["precision"] * deviation**2)
+    if "directions" in problem:
+        penalty -= jnp.sum(problem["ease"] * (problem["directions"] @ deviation) ** 2)
+    return jnp.sum(above * error**2) / jnp.sum(above) + penalty

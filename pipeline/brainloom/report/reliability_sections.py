@@ -225,8 +225,9 @@ def _text_of_maps(ds: xr.Dataset, chosen: int) -> str:
     )
     return (
         f"Brain maps as regional priors {kept}. Coefficients in the fields of the fits to the other subjects: log of the field "
-        "per standard deviation of the map, with jackknife standard errors over subjects or folds. These say how alike subjects "
-        "are, not whether a smooth map without meaning would do as well: maps of the brain share spatial autocorrelation."
+        "per standard deviation of the map, with jackknife standard errors over subjects or folds. They say how sure the cohort "
+        "is of a coefficient, not whether a smooth map without meaning would do as well: maps of the brain share spatial "
+        "autocorrelation."
     )
 
 

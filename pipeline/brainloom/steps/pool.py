@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from brainloom.core.errors import DataError
-from brainloom.core.provenance import provenance_attrs
+from brainloom.core.provenance import file_sha256, provenance_attrs
 from brainloom.core.runtime import device_kind
 from brainloom.steps._common import guarded, parse, read_kind
 from brainloom.steps._lists import written_out
@@ -141,10 +141,15 @@ def pool_study(args: argparse.Namespace) -> None:
     from brainloom.cohort.pool import Pooled, pool_cohort
     from brainloom.cohort.pooled_dataset import cohort_dataset, subject_dataset
     from brainloom.cohort.pooled_features import with_features
+    from brainloom.io.brain_maps import read_brain_maps
     from brainloom.store import failed_dataset, write_dataset
 
     params, settings = args.params, args.params["pool"]
     usable = collect(args)
+    maps = None
+    if args.maps is not None:
+        usable.hashes["maps"] = file_sha256(args.maps)
+        maps = read_brain_maps(args.maps, usable.labels) if usable.labels else None
     found: Pooled | None = None
     trouble = ""
     try:
@@ -157,6 +162,8 @@ def pool_study(args: argparse.Namespace) -> None:
             seed=params["seed"],
             search=Settings(max_steps=params["fit"]["max_steps"]),
             learn_shrinkage=settings["learn_shrinkage"],
+            directions=settings["directions"],
+            maps=None if maps is None else maps.values,
             tell=lambda text: print(f"pool: {text}", file=sys.stderr, flush=True),
         )
     except DataError as err:
@@ -196,7 +203,12 @@ def pool_study(args: argparse.Namespace) -> None:
     if found is None:
         write(args.cohort, failed_dataset("pool", "group", trouble), "pool", "group")
     else:
-        write(args.cohort, cohort_dataset(found, usable.members, usable.labels), "pool", "group")
+        write(
+            args.cohort,
+            cohort_dataset(found, usable.members, usable.labels, maps.names if maps else ()),
+            "pool",
+            "group",
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -206,7 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        ``--connectome F.. --signal F.. --output F.. --cohort pool.zarr.zip --params JSON``.
+        ``--connectome F.. --signal F.. --output F.. --cohort pool.zarr.zip [--maps maps.tsv]
+        --params JSON``.
 
     Returns
     -------
@@ -214,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, also if subjects were excluded; 2 on an error of the study.
     """
     given = written_out(sys.argv[1:] if argv is None else argv)
-    args = parse("pool", lists=[*LISTS, "output"], singles=["cohort"], argv=given)
+    args = parse("pool", lists=[*LISTS, "output"], singles=["cohort"], optional=["maps"], argv=given)
     return guarded(lambda: pool_study(args))
 
 
