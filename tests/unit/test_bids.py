@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainloom.core.errors import DataError
-from brainloom.io import bids
+from brainloom.io import bids, tables
 
 LABELS = ["Insula_L", "Insula_R", "Cuneus_L", "Cuneus_R"]
 
@@ -286,3 +286,27 @@ def test_input_modules_stay_light() -> None:
     code = "import sys, brainloom.io.bids; print(sorted({'jax', 'pandas', 'scipy', 'xarray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_plain_numbers_are_read_as_cells_are(tmp_path):
+    path, random = tmp_path / "sub-01_x.tsv", np.random.default_rng(0)
+    cells = [
+        [repr(float(value)) for value in row]
+        for row in random.normal(size=(30, 3)) * 10.0 ** random.integers(-9, 9, (30, 3))
+    ]
+    text = "\n".join("\t".join(row) for row in [["a", "b", "c"], *cells])
+    path.write_text(text + "\n\n")
+    header, found = tables.read_plain_numbers(path)
+    assert header == ["a", "b", "c"]
+    np.testing.assert_array_equal(found, [[float(cell) for cell in row] for row in cells])
+    for old, new in (
+        ("\t", " "),
+        ("\t", "\t\t"),
+        (cells[3][1], "n/a"),
+        (cells[3][1], "1 2"),
+        (cells[3][1], ""),
+        (cells[3][1], "1_0"),
+    ):
+        at = text.index(cells[3][0])
+        path.write_text(text[:at] + text[at:].replace(old, new, 1))
+        assert tables.read_plain_numbers(path) is None, (old, new)

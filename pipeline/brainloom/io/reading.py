@@ -10,7 +10,7 @@ import numpy as np
 
 from brainloom.core.errors import DataError
 from brainloom.io.layout import sidecars
-from brainloom.io.tables import is_number, read_cells, read_json, to_numbers, who
+from brainloom.io.tables import is_number, read_cells, read_json, read_plain_numbers, to_numbers, who
 
 LONGEST_REPETITION_TIME = 20.0
 
@@ -189,14 +189,15 @@ def read_timeseries(path: str | Path, labels: Sequence[str] | None = None) -> tu
     DataError
         If the file is missing, has no header or no frames, other labels than ``labels``, or words among its numbers.
     """
-    header, *rows = read_cells(path)
+    plain = read_plain_numbers(path)
+    header, *rows = read_cells(path) if plain is None else [plain[0]]
     if all(is_number(cell) for cell in header) and (labels is None or set(header) != set(labels)):
         raise DataError(
             f"{path}: {who(path)}line 1 starts with {header[0]!r}; it must be a header with the region labels"
         )
-    if not rows:
+    if plain is None and not rows:
         raise DataError(f"{path}: {who(path)}table has a header and no frames; write the recording into it")
-    data = to_numbers(rows, path, header, first_line=2)
+    data = to_numbers(rows, path, header, first_line=2) if plain is None else plain[1]
     if labels is None:
         return data, header
     return data[:, match_labels(header, labels, path)], list(labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,33 @@ def read_cells(path: str | Path) -> list[list[str]]:
                 "every line must have the same number of tab-separated cells"
             )
     return rows
+
+
+def read_plain_numbers(path: str | Path) -> tuple[list[str], np.ndarray] | None:
+    """
+    Header and numbers of a table that holds nothing but numbers below its header, ten times faster than by its cells.
+
+    Returns
+    -------
+    (list of str, (line, column) array) or None
+        None where anything is out of the ordinary, such as a missing or ragged cell: `read_cells` then says what.
+
+    Raises
+    ------
+    DataError
+        As `read_text`.
+    """
+    head, _, body = read_text(path).partition("\n")
+    header, lines = [cell.strip() for cell in head.split("\t")], body.rstrip("\n").split("\n")
+    if not body or any(line.count("\t") != len(header) - 1 for line in lines):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what cannot be read as a number, where it is no error yet
+            values = np.fromstring("\t".join(lines), sep="\t")
+    except (ValueError, DeprecationWarning):
+        return None
+    return (header, values.reshape(len(lines), -1)) if values.size == len(lines) * len(header) else None
 
 
 def is_number(cell: str) -> bool:
