@@ -156,14 +156,14 @@ def dynamics_sentences(metrics: pd.DataFrame) -> list[str]:
             out.append(known + verdict)
     values = scores(metrics, metric="metastability", split="test")
     if {"model_simulated", "empirical"} <= set(values.columns):
-        null = (
+        beside = (
             f", of its stationary surrogates {number(values['stationary_surrogate'].mean())}"
             if "stationary_surrogate" in values
             else ""
         )
         out.append(
             f"Metastability of the simulated model is {number(values['model_simulated'].mean())}, of the held-out part "
-            f"{number(values['empirical'].mean())}{null}."
+            f"{number(values['empirical'].mean())}{beside}."
         )
     return out
 
