@@ -29,7 +29,9 @@ def datasets() -> dict[str, xr.Dataset]:
     recording = MeegRecording(
         "eeg", [series], RATE, ELECTRODES, "V", "average", field.gain, field.sensor_positions
     )
-    signal = meeg_variables(recording, EEG, signal={"splits": "halves"}, regions=LABELS).assign_attrs(modality="eeg")
+    signal = meeg_variables(recording, EEG, signal={"splits": "halves"}, regions=LABELS).assign_attrs(
+        modality="eeg"
+    )
     test = signal.sel(split="test")
     fit = xr.Dataset(
         {"eeg_psd_model": (("predictor", "eeg_sensor", "eeg_frequency"), 0.5 * test["eeg_psd"].values[None])},

@@ -70,7 +70,7 @@ def leave_one_out_mean(matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
     if len(matrices) == 2:
         return [matrices[1].copy(), matrices[0].copy()]
     # One sum for all: as many means as subjects, each over all others, would take the square of their number.
-    total = np.sum([fisher_z(matrix) for matrix in matrices], axis=0)
+    total = np.sum(np.asarray([fisher_z(matrix) for matrix in matrices]), axis=0)
     ones = np.all([np.diagonal(matrix) == 1.0 for matrix in matrices])
     means = []
     for matrix in matrices:
