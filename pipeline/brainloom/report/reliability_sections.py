@@ -92,10 +92,10 @@ def reliability_sentences(ds: xr.Dataset) -> list[str]:
     )
     if "reliability_discriminability" in ds:
         found = ds["reliability_discriminability"].isel(reliability_strength=chosen)
-        p = ds["reliability_discriminability_p_value"].isel(reliability_strength=chosen)
+        chance = ds["reliability_discriminability_p_value"].isel(reliability_strength=chosen)
         kinds = {"fc": "FC of the models", "parameters": "parameters"}
         texts = [
-            f"{text} {number(float(found.sel(reliability_of=key)), 2)} (p {number(float(p.sel(reliability_of=key)), 4)})"
+            f"{text} {number(float(found.sel(reliability_of=key)), 2)} (p {number(float(chance.sel(reliability_of=key)), 4)})"
             for key, text in kinds.items()
         ]
         out.append(f"Discriminability between both halves of the data: {', '.join(texts)}; chance is 0.5.")

@@ -30,8 +30,8 @@ def with_pool(ds: xr.Dataset, pool: xr.Dataset) -> tuple[xr.Dataset, str]:
 
     if is_failed(pool):
         return ds, str(pool.attrs["reason"])
-    kept = [name for name in pool.data_vars if name != "group_estimate"]
-    kept = pool[kept].drop_dims("fold", errors="ignore").reset_coords()
+    kept = pool.drop_vars("group_estimate").drop_dims("fold", errors="ignore").reset_coords()
+    kept = kept.drop_vars([name for name in ("parameter", "unit", "region") if name in kept.variables])
     names = {name: f"pool_{name}" for name in (*kept.variables, *kept.dims)}
     return ds.assign(kept.rename(names).variables).assign_attrs(pool_chosen=int(pool.attrs["chosen"])), ""
 
