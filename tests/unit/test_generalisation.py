@@ -7,9 +7,9 @@ from ou_cohort import FREQUENCY, SIGNAL, TR, N, draw, jacobian_of, weights_of
 from small_fits import linear_setup
 
 from brainloom.analysis.clean import band_power_gain
-from brainloom.analysis.features import features
+from brainloom.analysis.features import features, second_order_features
 from brainloom.analysis.generalisation import SubjectFeatures, generalisation_rows
-from brainloom.analysis.stationary import mean_features, second_order_features, surrogate_segments
+from brainloom.analysis.stationary import mean_features, surrogate_segments
 from brainloom.cohort.pooled_features import pooled_features
 from brainloom.cohort.pooled_model import PooledSetup
 from brainloom.fit.problem import make_problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,25 +84,29 @@ def features(
     - ``n_frames`` : int, without the scrubbed ones
     - ``effective_dof`` : float (Bartlett), summed over segments
     """
-    parts = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
-    parts = [np.asarray(part, dtype=np.float64) for part in parts]
-    frames = [int(observed(part).sum()) for part in parts]
-    filtered = [_filtered(part, tr, signal_config) for part in parts]
-    cleaned = [_standardised(x, observed(part)) for x, part in zip(filtered, parts, strict=True)]
-    window, step = (window_frames(signal_config[key], tr) for key in ("fcd_window", "fcd_step"))
-    spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts]
-    variance = [_relative_variance(x) for x in filtered]
-    return {
-        "fc": _fc(cleaned, frames),
-        "lag1": average_correlations([lagged_correlation(x) for x in cleaned], frames),
-        "fcd": fcd_segments(cleaned, window, step),
-        "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),
-        "frequency": spectra[0][0],
-        "variance": np.average(variance, axis=0, weights=frames),
-        "metastability": float(np.average([metastability(part, tr) for part in parts], weights=frames)),
-        "n_frames": sum(frames),
-        "effective_dof": float(sum(effective_dof(x) for x in cleaned)),
-    }
+    parts = _prepared(segments, tr, signal_config)
+    return (
+        _second_order(parts, tr, signal_config)
+        | _dynamic(parts, tr, signal_config)
+        | {
+            "n_frames": sum(parts.frames),
+            "effective_dof": float(sum(effective_dof(x) for x in parts.cleaned)),
+        }
+    )
+
+
+def second_order_features(
+    segments: np.ndarray | Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """``fc, lag1, psd, frequency, variance`` alone, as `features` computes them."""
+    return _second_order(_prepared(segments, tr, signal_config), tr, signal_config)
+
+
+def dynamic_features(
+    segments: np.ndarray | Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``fcd, metastability`` alone, as `features` computes them."""
+    return _dynamic(_prepared(segments, tr, signal_config), tr, signal_config)
 
 
 def fc_of_part(
@@ -119,10 +123,48 @@ def fc_of_part(
     -------
     (region, region) array, float
     """
-    parts = [np.asarray(part, dtype=np.float64) for part in segments]
-    cleaned = [_standardised(_filtered(part, tr, signal_config), observed(part)) for part in parts]
-    frames = [int(observed(part).sum()) for part in parts]
-    return _fc(cleaned, frames), float(sum(effective_dof(x) for x in cleaned))
+    parts = _prepared(segments, tr, signal_config)
+    return _fc(parts), float(sum(effective_dof(x) for x in parts.cleaned))
+
+
+class _Parts(NamedTuple):
+    """Segments as they are, their frames that count, band-passed, and standardised."""
+
+    raw: list[np.ndarray]
+    frames: list[int]
+    filtered: list[np.ndarray]
+    cleaned: list[np.ndarray]
+
+
+def _prepared(
+    segments: np.ndarray | Sequence[np.ndarray], tr: float, signal_config: Mapping[str, Any]
+) -> _Parts:
+    given = [segments] if isinstance(segments, np.ndarray) and segments.ndim == 2 else list(segments)
+    raw = [np.asarray(part, dtype=np.float64) for part in given]
+    filtered = [_filtered(part, tr, signal_config) for part in raw]
+    cleaned = [_standardised(x, observed(part)) for x, part in zip(filtered, raw, strict=True)]
+    return _Parts(raw, [int(observed(part).sum()) for part in raw], filtered, cleaned)
+
+
+def _second_order(parts: _Parts, tr: float, signal_config: Mapping[str, Any]) -> dict[str, Any]:
+    frames = parts.frames
+    spectra = [welch_psd(zscore(detrend_only(part)), tr, signal_config["psd_window"]) for part in parts.raw]
+    return {
+        "fc": _fc(parts),
+        "lag1": average_correlations([lagged_correlation(x) for x in parts.cleaned], frames),
+        "psd": np.average([psd for _, psd in spectra], axis=0, weights=frames),
+        "frequency": spectra[0][0],
+        "variance": np.average([_relative_variance(x) for x in parts.filtered], axis=0, weights=frames),
+    }
+
+
+def _dynamic(parts: _Parts, tr: float, signal_config: Mapping[str, Any]) -> dict[str, Any]:
+    window, step = (window_frames(signal_config[key], tr) for key in ("fcd_window", "fcd_step"))
+    phases = [metastability(part, tr) for part in parts.raw]
+    return {
+        "fcd": fcd_segments(parts.cleaned, window, step),
+        "metastability": float(np.average(phases, weights=parts.frames)),
+    }
 
 
 def _standardised(filtered: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -134,5 +176,6 @@ def _standardised(filtered: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return cleaned
 
 
-def _fc(cleaned: Sequence[np.ndarray], frames: Sequence[int]) -> np.ndarray:
-    return average_correlations([functional_connectivity(without(x, observed(x))) for x in cleaned], frames)
+def _fc(parts: _Parts) -> np.ndarray:
+    each = [functional_connectivity(without(x, observed(x))) for x in parts.cleaned]
+    return average_correlations(each, parts.frames)

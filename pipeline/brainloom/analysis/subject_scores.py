@@ -11,13 +11,13 @@ import xarray as xr
 
 from brainloom.analysis.fc import average_correlations, fc_correlation, fisher_z
 from brainloom.analysis.fcd import fcd_ks
-from brainloom.analysis.features import features
+from brainloom.analysis.features import dynamic_features, features, second_order_features
 from brainloom.analysis.meeg_scores import add_meeg_rows, families
 from brainloom.analysis.metric_rows import MetricRows
 from brainloom.analysis.rewiring import NO_SWAP, refusal
 from brainloom.analysis.scores import feature_scores, log_weight_correlation
 from brainloom.analysis.signal_dataset import stored_splits
-from brainloom.analysis.stationary import mean_features, second_order_features, surrogate_segments
+from brainloom.analysis.stationary import mean_features, surrogate_segments
 
 #: Splits that are scored. The model was trained on all of the training part, so validation is not a score.
 SCORED = ("train", "test")
@@ -182,12 +182,12 @@ class SubjectScores:
         part what they predict of the held-out one."""
         splits = stored_splits(self.signal)
         tr = self.signal.attrs["repetition_time"]
-        made_of = features if self.fcd else second_order_features
+        made_of = {"train": features if self.fcd else second_order_features, "test": dynamic_features}
         for index, split in enumerate(SCORED):
             if not self.fcd and split != "train":
                 continue
             made = [
-                made_of(surrogate_segments(splits[split], [self.seed, index, k]), tr, self.config)
+                made_of[split](surrogate_segments(splits[split], [self.seed, index, k]), tr, self.config)
                 for k in range(N_SURROGATES)
             ]
             if self.fcd:
