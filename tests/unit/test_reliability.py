@@ -258,12 +258,13 @@ def test_the_report_says_what_is_chosen_and_what_the_connectome_is_worth(study, 
     assert f"lambda {strength:g}" in said[0]
     assert "Local parameter gamma" in said[1] and "Noise amplitude" in said[1]
     # four subjects: no Wilcoxon test can be below .05
-    assert len(said) == 3 and said[2].startswith("It is not shown to predict better than other subject")
+    assert len(said) == 4 and said[2].startswith("Discriminability between both halves of the data")
+    assert said[3].startswith("It is not shown to predict better than other subject")
     sure = ds.copy()
     sure["reliability_worth_p_value"] = 0.01 + 0.0 * ds["reliability_worth_p_value"]
     sure["reliability_worth_mean"] = 0.05 + 0.0 * ds["reliability_worth_mean"]
     assert (
-        "predicts better than other subject's connectome by +0.050 (p 0.01)" in reliability_sentences(sure)[2]
+        "predicts better than other subject's connectome by +0.050 (p 0.01)" in reliability_sentences(sure)[3]
     )
     with figure_style():
         for figure in (worth_figure, icc_figure):

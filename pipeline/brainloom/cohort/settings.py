@@ -194,7 +194,7 @@ def used_part(config: Mapping[str, Any]) -> dict[str, Any]:
         unused.append("fit.stages")
     if not found["group"]["tests"]:
         unused += ["group.tests", "group.permutations", "group.harmonise"]
-    if not found["analyse"]["controls"]["rewire"]:
+    if not found["analyse"]["controls"].get("rewire"):
         unused.append("analyse.controls.rewire")
     if not found["simulate"]["export"]:
         unused.append("simulate.export")
