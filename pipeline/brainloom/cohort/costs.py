@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainloom.cohort.jobs import Job
+from brainloom.cohort.layout import report_pages
 from brainloom.cohort.pool_choices import FIRMER, MAP_STRENGTHS, SUBJECTS_A_DIRECTION, TEACHERS
 
 # Typical steps of a search: so many, and so many more for each coordinate (fits of 82 to 322 coordinates to the demo
@@ -37,11 +38,6 @@ def control_count(config: Mapping[str, Any], subjects: int) -> int:
     other = controls["other_subject"] and subjects > 1
     names = ("edge_shuffle", "distance_shuffle", "rewire", "uniform", "distance")
     return int(other) + sum(int(controls[name]) for name in names)
-
-
-def report_pages(subjects: int) -> int:
-    """Subjects that the report has a page of: see `brainloom.report.html.paged_subjects`."""
-    return subjects if subjects <= 40 else 12
 
 
 def typical_steps(config: Mapping[str, Any], coordinates: int) -> float:

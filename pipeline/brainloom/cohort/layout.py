@@ -7,6 +7,15 @@ from collections.abc import Iterable
 # The datasets of one subject, in the order in which the workflow makes them.
 KINDS = ("connectome", "signal", "fit", "posterior", "simulation", "metrics")
 
+# The report has a page of every subject up to so many, as more make the file too large to open comfortably; else of so
+# many with the lowest, the middle and the highest scores.
+MAX_PAGES, EXTREMES = 40, 4
+
+
+def report_pages(subjects: int) -> int:
+    """Number of subjects that the report has a page of."""
+    return subjects if subjects <= MAX_PAGES else 3 * EXTREMES
+
 
 def dataset_kinds(*, simulated: bool) -> tuple[str, ...]:
     """`KINDS`, without ``simulation`` where nothing is simulated."""

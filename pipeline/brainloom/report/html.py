@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainloom.cohort.layout import EXTREMES, MAX_PAGES
 from brainloom.report import sections, tables
 from brainloom.report.effect_sections import effect_section
 from brainloom.report.generalisation_sections import generalisation_section
@@ -29,11 +30,6 @@ from brainloom.report.summary import (
     summarise_group,
     summarise_subject,
 )
-
-#: More subject pages than this make the file too large to open comfortably; the cohort parts show all subjects.
-MAX_PAGES = 40
-#: Of larger cohorts so many pages of the subjects with the lowest, middle and highest score each.
-EXTREMES = 4
 
 _SECTIONS = (
     ("summary", "Summary"),

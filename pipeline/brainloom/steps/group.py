@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from brainloom.core.runtime import device_kind
 from brainloom.steps._common import KIND_OF_LIST, guarded, parse, read_kind
 from brainloom.steps._group_parts import with_effects, with_pool
 from brainloom.steps._lists import written_out
+from brainloom.steps._tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -260,26 +260,6 @@ def cohort_rows(index: Sequence[tuple[str, str, str]], cohort: Cohort) -> list[t
 
 def _text(value: Any) -> str:
     return f"{float(value):.10g}"
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """
-    Write a tab-separated table, whole or not at all.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        File to write; its folder is made.
-    columns : sequence of str
-        Header.
-    rows : sequence of sequences of str
-        Cells; tabs and line breaks in them become spaces.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in (columns, *rows)]
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def group_study(args: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ def collect(args: argparse.Namespace) -> None:
 
     from brainloom.analysis.recovery_scores import COLUMNS, SUMMARY_COLUMNS, recovery_rows, summarise
     from brainloom.report.recovery_page import write_page
-    from brainloom.steps.group import write_table
+    from brainloom.steps._tables import write_table
     from brainloom.store import is_failed
 
     kept, excluded = [], {}
